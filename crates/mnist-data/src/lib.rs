@@ -1,0 +1,1 @@
+//! MNIST as data: files, digests, splits, statistics, batches and augmentation.
