@@ -1,1 +1,36 @@
 //! MNIST as data: files, digests, splits, statistics, batches and augmentation.
+//!
+//! From bytes on disk to tensors on a device, in the order of the modules:
+//! [`idx`] reads a file, [`sources`] knows what the published files are, [`DataSet`] finds and
+//! checks them, [`LabelledImages`] holds them, [`Split`] puts validation aside, [`Loader`] makes
+//! batches, [`Augment`] distorts them. All randomness is a function of a [`Key`].
+//!
+//! The crate does not print, and reads the test files only in [`DataSet::test`] and
+//! [`DataSet::verify`].
+
+pub mod augment;
+pub mod batch;
+pub mod dataset;
+mod digest;
+pub mod error;
+pub mod idx;
+pub mod loader;
+pub mod places;
+pub mod rng;
+#[cfg(feature = "scan")]
+pub mod scan;
+pub mod set;
+pub mod sources;
+pub mod split;
+pub mod stats;
+
+pub use augment::Augment;
+pub use batch::{Batch, HostBatch};
+pub use dataset::{DataSet, FileCheck};
+pub use error::{DataError, Result};
+pub use loader::{Batches, Loader, epoch_order};
+pub use rng::Key;
+pub use set::{Example, LabelledImages};
+pub use sources::Source;
+pub use split::Split;
+pub use stats::Statistics;

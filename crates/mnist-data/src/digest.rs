@@ -1,0 +1,8 @@
+//! SHA-256 as the hexadecimal text that `sha256sum` prints.
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of `bytes`: 64 lower-case hexadecimal digits.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,127 @@
+//! Where a data set is looked for.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::error::{DataError, Result};
+use crate::sources::{FILE_NAMES, Source};
+
+/// Name of the environment variable that names a data directory.
+pub const DATA_DIR_VARIABLE: &str = "MNIST_DATA_DIR";
+
+/// The four files of a set, found.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) dir: PathBuf,
+    /// In the order of [`FILE_NAMES`].
+    pub(crate) paths: [PathBuf; 4],
+}
+
+/// The directory that fetched data sets go to: `mnist-burn` in the user's cache directory.
+///
+/// # Errors
+/// [`DataError::Invalid`] if the system tells no cache directory.
+pub fn cache_dir() -> Result<PathBuf> {
+    let cache = dirs::cache_dir();
+    cache.map(|dir| dir.join("mnist-burn")).ok_or_else(|| {
+        DataError::invalid(
+            "the user's cache directory",
+            "none",
+            "one: set HOME, or name a directory yourself",
+        )
+    })
+}
+
+/// Finds the files of the set `name`; see [`DataSet::open`](crate::DataSet::open) for the order.
+pub(crate) fn find(name: &str, data_dir: Option<&Path>) -> Result<Files> {
+    check_name(name)?;
+    let mut tried = Vec::new();
+    for (what, place) in places(data_dir) {
+        for dir in [place.join(name), place] {
+            match files_in(&dir) {
+                Ok(files) => return Ok(files),
+                Err(lack) => tried.push(format!("{} ({what}): {lack}", dir.display())),
+            }
+        }
+    }
+    Err(DataError::NotFound { name: name.to_owned(), tried, advice: advice(name, data_dir) })
+}
+
+/// A name is one part of a path: it must not lead elsewhere.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(DataError::invalid(
+            "name of a data set",
+            format!("`{name}`"),
+            "letters, digits, `-`, `_`, `.`",
+        ));
+    }
+    Ok(())
+}
+
+/// Directories to look in, each with what it is.
+fn places(data_dir: Option<&Path>) -> Vec<(&'static str, PathBuf)> {
+    if let Some(dir) = data_dir {
+        return vec![("the given data directory", dir.to_owned())];
+    }
+    let mut places = Vec::new();
+    if let Some(dir) = env::var_os(DATA_DIR_VARIABLE).filter(|dir| !dir.is_empty()) {
+        places.push((DATA_DIR_VARIABLE, PathBuf::from(dir)));
+    }
+    // Cargo tells `cargo run` and `cargo test` where the crate is, whatever directory they run in.
+    let starts = [
+        env::current_dir().ok(),
+        env::current_exe().ok(),
+        env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from),
+    ];
+    for start in starts.iter().flatten() {
+        let found = start.ancestors().map(|dir| dir.join("datasets")).find(|dir| dir.is_dir());
+        places.extend(found.map(|dir| ("the repository", dir)));
+    }
+    places.extend(cache_dir().ok().map(|dir| ("the user's cache", dir)));
+    let mut seen = Vec::new();
+    places.retain(|(_, dir)| {
+        !seen.contains(dir) && {
+            seen.push(dir.clone());
+            true
+        }
+    });
+    places
+}
+
+/// The set's files in `dir`, or what is missing.
+fn files_in(dir: &Path) -> Result<Files, String> {
+    if !dir.is_dir() {
+        return Err("no such directory".to_owned());
+    }
+    let found = FILE_NAMES
+        .map(|name| [dir.join(name), dir.join(format!("{name}.gz"))].into_iter().find(|path| path.is_file()));
+    match found {
+        [Some(a), Some(b), Some(c), Some(d)] => Ok(Files { dir: dir.to_owned(), paths: [a, b, c, d] }),
+        found => {
+            let missing: Vec<&str> = FILE_NAMES
+                .into_iter()
+                .zip(&found)
+                .filter(|(_, path)| path.is_none())
+                .map(|(name, _)| name)
+                .collect();
+            Err(format!("lacks {} (or .gz)", missing.join(", ")))
+        }
+    }
+}
+
+fn advice(name: &str, data_dir: Option<&Path>) -> String {
+    let elsewhere = if data_dir.is_some() {
+        "The given data directory is the only place then; without it "
+    } else {
+        "Or name a directory with `--data-dir DIR` or "
+    };
+    let elsewhere = format!(
+        "{elsewhere}{DATA_DIR_VARIABLE}, the repository's datasets/ and the user's cache are looked at too."
+    );
+    match Source::find(name) {
+        Ok(_) => format!("Fetch it with `mnist-cli data fetch {name}`. {elsewhere}"),
+        Err(unknown) => format!("It cannot be fetched: {unknown}. {elsewhere}"),
+    }
+}

@@ -1,0 +1,1 @@
+//! Placeholder: the `scan` module is being written.
