@@ -1,1 +1,54 @@
-fn main(){}
+//! `cargo xtask`: the project's own tasks, in Rust so that a clone needs nothing else.
+//!
+//! The idea is matklad's (github.com/matklad/cargo-xtask): an alias in `.cargo/config.toml` and an
+//! ordinary program. One file a command.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench_backends;
+mod ci;
+mod fences;
+mod kill_test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Tasks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every check that a change must pass (what .ci/run and GitHub call)
+    Ci(ci::Args),
+    /// Check the repository's invariants (ARCHITECTURE.md)
+    Tidy,
+    /// Kill trainings at random moments and prove that resuming them loses no bit
+    KillTest(kill_test::Args),
+    /// Measure the training speed of each backend
+    BenchBackends(bench_backends::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        None => Cli::command().print_help().map_err(Into::into),
+        Some(Command::Ci(args)) => ci::run(&args),
+        Some(Command::Tidy) => tidy::run(),
+        Some(Command::KillTest(args)) => kill_test::run(&args),
+        Some(Command::BenchBackends(args)) => bench_backends::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! `cargo xtask ci`: the steps that `.ci/run` and GitHub run, stopped at the first failure.
+//!
+//! All steps use the dev profile, and all but the last the same features, so that Burn is compiled
+//! once for `check` (clippy, doc, features) and once in full (test).
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{fences, tidy, workspace};
+
+/// Options of `cargo xtask ci`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run this step alone
+    step: Option<String>,
+    /// Print the steps and their commands
+    #[arg(long, conflicts_with = "step")]
+    list: bool,
+}
+
+/// One step: its name, and what it runs.
+struct Step {
+    name: &'static str,
+    action: Action,
+}
+
+enum Action {
+    /// `cargo` with these arguments and the variables `NAME=value` before it.
+    Cargo(&'static [&'static str], &'static [(&'static str, &'static str)]),
+    /// The line of the README that starts with `cargo test`.
+    ReadmeTest,
+    /// `cargo xtask tidy`, in this process.
+    Tidy,
+}
+
+/// The steps, in order.
+const STEPS: [Step; 6] = [
+    Step { name: "fmt", action: Action::Cargo(&["fmt", "--all", "--check"], &[]) },
+    Step {
+        name: "clippy",
+        action: Action::Cargo(
+            &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+            &[],
+        ),
+    },
+    Step { name: "test", action: Action::ReadmeTest },
+    Step {
+        name: "doc",
+        action: Action::Cargo(
+            &["doc", "--workspace", "--no-deps", "--locked"],
+            &[("RUSTDOCFLAGS", "-D warnings")],
+        ),
+    },
+    Step { name: "tidy", action: Action::Tidy },
+    Step {
+        name: "features",
+        action: Action::Cargo(
+            &["check", "-p", "mnist-cli", "--no-default-features", "--features", "ndarray", "--locked"],
+            &[],
+        ),
+    },
+];
+
+/// Runs all steps, or the one that is named.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.list {
+        for step in &STEPS {
+            println!("{:<10}{}", step.name, shown(&step.action));
+        }
+        return Ok(());
+    }
+    let wanted = args.step.as_deref();
+    let steps: Vec<&Step> = STEPS.iter().filter(|s| wanted.is_none_or(|w| w == s.name)).collect();
+    if steps.is_empty() {
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        bail!("no step is called `{}`: they are {}", wanted.unwrap_or(""), names.join(", "));
+    }
+    let mut seconds = Vec::new();
+    for step in steps {
+        println!("==> {}: {}", step.name, shown(&step.action));
+        let start = Instant::now();
+        perform(&step.action).with_context(|| {
+            let taken = start.elapsed().as_secs_f64();
+            format!("step `{0}` failed after {taken:.1} s; run it alone with: cargo xtask ci {0}", step.name)
+        })?;
+        let taken = start.elapsed().as_secs_f64();
+        println!("==> {}: passed in {taken:.1} s", step.name);
+        seconds.push((step.name, taken));
+    }
+    let parts: Vec<String> = seconds.iter().map(|(name, s)| format!("{name} {s:.1} s")).collect();
+    let total: f64 = seconds.iter().map(|(_, s)| s).sum();
+    println!("ci passed in {total:.1} s ({})", parts.join(", "));
+    Ok(())
+}
+
+/// The command as one would type it.
+fn shown(action: &Action) -> String {
+    match action {
+        Action::Cargo(args, variables) => {
+            let set = variables.iter().map(|(name, value)| format!("{name}=\"{value}\" "));
+            format!("{}cargo {}", set.collect::<String>(), args.join(" "))
+        }
+        Action::ReadmeTest => match readme_test() {
+            Ok(words) => words.join(" "),
+            Err(_) => "the `cargo test` line of README.md".to_owned(),
+        },
+        Action::Tidy => "cargo xtask tidy".to_owned(),
+    }
+}
+
+fn perform(action: &Action) -> Result<()> {
+    match action {
+        Action::Cargo(args, variables) => cargo(args, variables),
+        Action::ReadmeTest => {
+            let words = readme_test()?;
+            let args: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+            cargo(&args, &[])
+        }
+        Action::Tidy => tidy::run(),
+    }
+}
+
+/// Words of the README's test command.
+fn readme_test() -> Result<Vec<String>> {
+    let readme = workspace::root().join("README.md");
+    let text = std::fs::read_to_string(&readme).context("cannot read README.md")?;
+    fences::test_command(&text)
+        .context("README.md has no fenced code block with a line that starts with `cargo test`")
+}
+
+/// Runs cargo with its output going where ours goes.
+fn cargo(args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    let status = workspace::cargo()
+        .args(args)
+        .envs(variables.iter().copied())
+        .status()
+        .context("cannot start cargo")?;
+    if status.success() {
+        return Ok(());
+    }
+    let missing = match args.first() {
+        Some(&"fmt") => " (if it is not installed: rustup component add rustfmt)",
+        Some(&"clippy") => " (if it is not installed: rustup component add clippy)",
+        _ => "",
+    };
+    bail!("cargo {} ended with {status}{missing}", args.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_shown_as_they_would_be_typed() {
+        let doc = STEPS.iter().find(|step| step.name == "doc").unwrap();
+        let wanted = "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --locked";
+        assert_eq!(shown(&doc.action), wanted);
+    }
+
+    #[test]
+    fn an_unknown_step_is_an_error_that_lists_them() {
+        let error = run(&Args { step: Some("lint".into()), list: false }).unwrap_err();
+        assert!(error.to_string().contains("fmt, clippy, test, doc, tidy, features"));
+    }
+}
