@@ -47,12 +47,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
     for backend in &args.backends {
         eprintln!("building mnist-cli for {backend}");
-        let built = build(backend);
+        let built = succeed(&mut workspace::cargo_cli("build", &features(backend)), "build");
         for net in &args.nets {
             let speed = match &built {
-                Ok(program) => {
+                Ok(()) => {
                     eprintln!("training {net} on {backend}");
-                    train(program, backend, net, &runs, &args.settings)
+                    train(backend, net, &runs, &args.settings)
                 }
                 Err(reason) => Err(reason.clone()),
             };
@@ -65,19 +65,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A release build with this backend alone; the program, or why there is none.
-fn build(backend: &str) -> std::result::Result<std::path::PathBuf, String> {
-    let features = ["--no-default-features", "--features", backend];
-    succeed(&mut workspace::build_cli(&features), "build")?;
-    workspace::cli_program().map_err(|error| format!("{error:#}"))
+/// The arguments that make Cargo build mnist-cli with this backend alone.
+fn features(backend: &str) -> [&str; 4] {
+    ["--quiet", "--no-default-features", "--features", backend]
 }
 
 /// One epoch of a short training; its speed as the run directory tells it.
-fn train(program: &Path, backend: &str, net: &str, runs: &Path, settings: &[String]) -> Speed {
+///
+/// Through `cargo run`, which finds the shared libraries of a backend that has some.
+fn train(backend: &str, net: &str, runs: &Path, settings: &[String]) -> Speed {
     let name = format!("{backend}-{net}");
-    let mut command = Command::new(program);
-    command.current_dir(workspace::root());
-    command.args(["train", "--backend", backend, "--epochs", "1", "--quiet", "--name", &name]);
+    let mut command = workspace::cargo_cli("run", &features(backend));
+    command.args(["--", "train", "--backend", backend, "--epochs", "1", "--quiet", "--name", &name]);
     command.arg("--runs").arg(runs);
     command.args(["--set", "data.limit=2048", "--set", &format!("net={net}")]);
     for setting in settings {

@@ -80,11 +80,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for step in steps {
         println!("==> {}: {}", step.name, shown(&step.action));
         let start = Instant::now();
-        perform(&step.action).with_context(|| {
-            let taken = start.elapsed().as_secs_f64();
-            format!("step `{0}` failed after {taken:.1} s; run it alone with: cargo xtask ci {0}", step.name)
-        })?;
+        let result = perform(&step.action);
         let taken = start.elapsed().as_secs_f64();
+        if let Err(error) = result {
+            let name = step.name;
+            bail!("step `{name}` failed after {taken:.1} s: {error:#}\nrun it alone: cargo xtask ci {name}");
+        }
         println!("==> {}: passed in {taken:.1} s", step.name);
         seconds.push((step.name, taken));
     }
@@ -139,12 +140,7 @@ fn cargo(args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let missing = match args.first() {
-        Some(&"fmt") => " (if it is not installed: rustup component add rustfmt)",
-        Some(&"clippy") => " (if it is not installed: rustup component add clippy)",
-        _ => "",
-    };
-    bail!("cargo {} ended with {status}{missing}", args.join(" "))
+    bail!("cargo {} ended with {status}", args.join(" "))
 }
 
 #[cfg(test)]

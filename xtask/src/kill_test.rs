@@ -43,7 +43,7 @@ pub(crate) struct Args {
 
 /// Runs the reference and the trials; an error when one is not equal.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let status = workspace::build_cli(&[]).status().context("cannot start cargo build")?;
+    let status = workspace::cargo_cli("build", &[]).status().context("cannot start cargo build")?;
     if !status.success() {
         bail!("mnist-cli does not build ({status})");
     }

@@ -49,15 +49,14 @@ pub(crate) fn target_directory() -> Result<PathBuf> {
         .context("cargo metadata names no target_directory")
 }
 
-/// `cargo build --release -p mnist-cli`, with `more` arguments.
-pub(crate) fn build_cli(more: &[&str]) -> Command {
+/// `cargo build` or `cargo run` (`verb`) of mnist-cli in release, with `more` arguments.
+pub(crate) fn cargo_cli(verb: &str, more: &[&str]) -> Command {
     let mut command = cargo();
-    command.args(["build", "--release", "--locked", "-p", "mnist-cli"]);
-    command.args(more);
+    command.args([verb, "--release", "--locked", "-p", "mnist-cli"]).args(more);
     command
 }
 
-/// The program that [`build_cli`] leaves behind.
+/// The program that [`cargo_cli`] builds.
 pub(crate) fn cli_program() -> Result<PathBuf> {
     let name = format!("mnist-cli{}", std::env::consts::EXE_SUFFIX);
     Ok(target_directory()?.join("release").join(name))

@@ -145,9 +145,16 @@ impl Lab<'_> {
         Ok(true)
     }
 
+    /// The program, in the workspace's root and without what Cargo told us of our own package.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(workspace::root()).env_remove("CARGO_MANIFEST_DIR");
+        command
+    }
+
     /// The first command of a run.
     fn train(&self, name: &str, threads: Option<usize>) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.command();
         command.arg("train").args(&self.args.recipe).args(["--name", name]);
         command.arg("--runs").arg(self.runs());
         command.args(["--seed", &self.args.seed.to_string(), "--quiet"]);
@@ -162,7 +169,7 @@ impl Lab<'_> {
         if run_state::left(&self.run_directory(name)) == Left::Nothing {
             return self.train(name, threads);
         }
-        let mut command = Command::new(&self.program);
+        let mut command = self.command();
         command.args(["train", "--resume", name, "--runs"]).arg(self.runs());
         self.with_threads(command, threads)
     }
@@ -179,9 +186,9 @@ impl Lab<'_> {
     /// Evaluates the finished run and reads all that must be equal.
     fn artifacts(&self, name: &str) -> Result<Artifacts> {
         let predictions = self.directory.join("predictions").join(format!("{name}.csv"));
-        let mut command = Command::new(&self.program);
+        let mut command = self.command();
         command.args(["evaluate", name, "--split", "test", "--json", "--runs"]).arg(self.runs());
-        command.arg("--predictions").arg(&predictions).current_dir(workspace::root());
+        command.arg("--predictions").arg(&predictions);
         let output = command.output().context("cannot start mnist-cli evaluate")?;
         if !output.status.success() {
             let messages = String::from_utf8_lossy(&output.stderr);
@@ -194,13 +201,13 @@ impl Lab<'_> {
         self.directory.join("logs").join(format!("{name}.log"))
     }
 
-    /// Starts the command from the workspace's root, with its output at the end of the run's log.
+    /// Starts the command with its output at the end of the run's log.
     fn spawn(&self, name: &str, mut command: Command) -> Result<Child> {
         let path = self.log(name);
         let out = OpenOptions::new().create(true).append(true).open(&path);
         let out = out.with_context(|| format!("cannot write {}", path.display()))?;
         let err = out.try_clone().with_context(|| format!("cannot write {}", path.display()))?;
-        command.current_dir(workspace::root()).stdout(out).stderr(err);
+        command.stdout(out).stderr(err);
         command.spawn().with_context(|| format!("cannot start {}", self.program.display()))
     }
 
