@@ -1,0 +1,131 @@
+//! A small convolutional net after LeNet-5 (LeCun et al. 1998), with ReLU and max-pooling.
+//!
+//! Each stage is convolution, optional BatchNorm (arXiv 1502.03167), ReLU, 2x2 max-pool; then one fully
+//! connected layer. No norm by default: on a CPU it costs more than it brings at this size.
+
+use burn::{
+    module::Module,
+    nn::{
+        BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear,
+        conv::Conv2d,
+        pool::{MaxPool2d, MaxPool2dConfig},
+    },
+    tensor::{Tensor, activation::relu, backend::Backend},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Encoder, at_least_one, not_absurd, share};
+use crate::blocks::{conv2d, hidden_linear};
+
+/// Settings of [`Cnn`].
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default)]
+pub struct CnnConfig {
+    /// Channels of each stage; every stage halves height and width.
+    pub channels: Vec<usize>,
+    /// Side of the square kernels, odd, in pixels.
+    pub kernel: usize,
+    /// Whether a BatchNorm follows each convolution.
+    pub norm: bool,
+    /// Length of the feature vector, in units.
+    pub width: usize,
+    /// Share of features dropped in training, in [0, 1).
+    pub dropout: f64,
+}
+
+impl Default for CnnConfig {
+    fn default() -> Self {
+        Self { channels: vec![16, 32, 64], kernel: 3, norm: false, width: 128, dropout: 0.0 }
+    }
+}
+
+impl CnnConfig {
+    /// Whether these settings make a net for images of `size` = `[height, width]`.
+    ///
+    /// # Errors
+    /// A message that names the setting.
+    pub fn check(&self, size: [usize; 2]) -> Result<(), String> {
+        at_least_one("channels", &self.channels)?;
+        at_least_one("width", &[self.width])?;
+        share("dropout", self.dropout)?;
+        if self.kernel.is_multiple_of(2) || self.kernel > 27 {
+            return Err(format!("`kernel` is {}; it has to be odd and at most 27", self.kernel));
+        }
+        let [height, width] = self.map_size(size);
+        if height == 0 || width == 0 {
+            return Err(format!(
+                "`channels` has {} stages that each halve the image; {}x{} pixels do not last that long",
+                self.channels.len(),
+                size[0],
+                size[1]
+            ));
+        }
+        let mut inputs = 1;
+        for &outputs in &self.channels {
+            not_absurd(self.kernel.pow(2).saturating_mul(outputs).saturating_mul(inputs))?;
+            inputs = outputs;
+        }
+        not_absurd(inputs.saturating_mul(height * width).saturating_mul(self.width))
+    }
+
+    /// A net with fresh weights for images of `size` = `[height, width]`.
+    pub fn init<B: Backend>(&self, size: [usize; 2], device: &B::Device) -> Cnn<B> {
+        let mut inputs = 1;
+        let mut stages = Vec::with_capacity(self.channels.len());
+        for &outputs in &self.channels {
+            stages.push(Stage {
+                conv: conv2d([inputs, outputs], self.kernel, 1, !self.norm, device),
+                norm: self.norm.then(|| BatchNormConfig::new(outputs).init(device)),
+            });
+            inputs = outputs;
+        }
+        let [height, width] = self.map_size(size);
+        Cnn {
+            stages,
+            pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
+            features: hidden_linear(inputs * height * width, self.width, device),
+            dropout: DropoutConfig::new(self.dropout).init(),
+        }
+    }
+
+    /// Height and width after the last stage, in pixels.
+    fn map_size(&self, size: [usize; 2]) -> [usize; 2] {
+        self.channels.iter().fold(size, |[height, width], _| [height / 2, width / 2])
+    }
+}
+
+/// Small convolutional net.
+#[derive(Module, Debug)]
+pub struct Cnn<B: Backend> {
+    stages: Vec<Stage<B>>,
+    pool: MaxPool2d,
+    features: Linear<B>,
+    dropout: Dropout,
+}
+
+#[derive(Module, Debug)]
+struct Stage<B: Backend> {
+    conv: Conv2d<B>,
+    norm: Option<BatchNorm<B>>,
+}
+
+impl<B: Backend> Encoder<B> for Cnn<B> {
+    fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        let mut x = images; // [batch, 1, 28, 28]
+        for stage in &self.stages {
+            x = stage.conv.forward(x);
+            if let Some(norm) = &stage.norm {
+                x = norm.forward(x);
+            }
+            // ReLU and max-pool commute; in this order ReLU touches a quarter of the values.
+            x = relu(self.pool.forward(x)); // [batch, channels, height / 2, width / 2]
+        }
+        let x = x.flatten(1, 3); // [batch, channels * height * width]
+        self.dropout.forward(relu(self.features.forward(x))) // [batch, width]
+    }
+
+    fn width(&self) -> usize {
+        let [_inputs, width] = self.features.weight.dims();
+        width
+    }
+}

@@ -1,0 +1,81 @@
+//! Multilayer perceptron: the net that needs nothing but matrix products.
+//!
+//! Fully connected layers with ReLU, He initialisation (arXiv 1502.01852), dropout between layers
+//! (Srivastava et al. 2014).
+
+use burn::{
+    module::Module,
+    nn::{Dropout, DropoutConfig, Linear},
+    tensor::{Tensor, activation::relu, backend::Backend},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Encoder, at_least_one, not_absurd, share};
+use crate::blocks::hidden_linear;
+
+/// Settings of [`Mlp`].
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default)]
+pub struct MlpConfig {
+    /// Width of each hidden layer, in units.
+    pub hidden: Vec<usize>,
+    /// Share of hidden units dropped in training, in [0, 1).
+    pub dropout: f64,
+}
+
+impl Default for MlpConfig {
+    fn default() -> Self {
+        Self { hidden: vec![512, 512], dropout: 0.0 }
+    }
+}
+
+impl MlpConfig {
+    /// Whether these settings make a net for images of `size` = `[height, width]`.
+    ///
+    /// # Errors
+    /// A message that names the setting.
+    pub fn check(&self, size: [usize; 2]) -> Result<(), String> {
+        at_least_one("hidden", &self.hidden)?;
+        share("dropout", self.dropout)?;
+        let mut inputs = size[0].saturating_mul(size[1]);
+        for &outputs in &self.hidden {
+            not_absurd(inputs.saturating_mul(outputs))?;
+            inputs = outputs;
+        }
+        Ok(())
+    }
+
+    /// A net with fresh weights for images of `size` = `[height, width]`.
+    pub fn init<B: Backend>(&self, size: [usize; 2], device: &B::Device) -> Mlp<B> {
+        let mut inputs = size[0] * size[1];
+        let mut hidden = Vec::with_capacity(self.hidden.len());
+        for &outputs in &self.hidden {
+            hidden.push(hidden_linear(inputs, outputs, device));
+            inputs = outputs;
+        }
+        Mlp { hidden, dropout: DropoutConfig::new(self.dropout).init(), width: inputs }
+    }
+}
+
+/// Multilayer perceptron.
+#[derive(Module, Debug)]
+pub struct Mlp<B: Backend> {
+    hidden: Vec<Linear<B>>,
+    dropout: Dropout,
+    width: usize,
+}
+
+impl<B: Backend> Encoder<B> for Mlp<B> {
+    fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        let [batch, channels, height, width] = images.dims();
+        let mut x = images.reshape([batch, channels * height * width]); // [batch, 784]
+        for layer in &self.hidden {
+            x = self.dropout.forward(relu(layer.forward(x))); // [batch, hidden]
+        }
+        x
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+}

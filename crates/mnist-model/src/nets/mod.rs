@@ -1,0 +1,159 @@
+//! Encoders, and the table of them. A new net is one file and one line in `nets!`.
+
+mod cnn;
+mod mlp;
+mod resnet;
+
+pub use cnn::{Cnn, CnnConfig};
+pub use mlp::{Mlp, MlpConfig};
+pub use resnet::{Resnet, ResnetConfig};
+
+use burn::{
+    module::Module,
+    tensor::{Tensor, backend::Backend},
+};
+use serde::{Deserialize, Serialize};
+
+/// Turns images into features that a head can use.
+pub trait Encoder<B: Backend>: Module<B> {
+    /// Features of a batch of images.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 1, height, width]`, normalised or in 0-1
+    /// - returns: `[batch, width]`
+    fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2>;
+
+    /// Length of a feature vector.
+    fn width(&self) -> usize;
+}
+
+macro_rules! nets {
+    ($($name:ident: $net:ident, $config:ident, $about:literal;)*) => {
+        /// Any of the nets in the table.
+        #[derive(Module, Debug)]
+        #[allow(clippy::large_enum_variant)]
+        pub enum Net<B: Backend> {
+            $(#[doc = $about] $net($net<B>),)*
+        }
+
+        impl<B: Backend> Encoder<B> for Net<B> {
+            fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+                match self { $(Net::$net(net) => net.forward(images),)* }
+            }
+
+            fn width(&self) -> usize {
+                match self { $(Net::$net(net) => net.width(),)* }
+            }
+        }
+
+        /// Settings of every net, each under its own name.
+        #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+        #[serde(default)]
+        pub struct NetSettings {
+            $(#[doc = $about] pub $name: $config,)*
+        }
+
+        impl NetSettings {
+            /// Names of all nets, and what each is.
+            pub const TABLE: &'static [(&'static str, &'static str)] = &[$((stringify!($name), $about),)*];
+
+            /// Whether the table has a net called `name` and its settings make one for images of `size`.
+            ///
+            /// # Errors
+            /// A message: an unknown name, a width of 0, more halvings than the image has pixels.
+            pub fn check(&self, name: &str, size: [usize; 2]) -> Result<(), String> {
+                match name {
+                    $(stringify!($name) => self.$name.check(size).map_err(|e| format!("{name}: {e}")),)*
+                    _ => Err(unknown(name)),
+                }
+            }
+
+            /// Makes the net called `name` for images of `size` = `[height, width]`.
+            ///
+            /// # Errors
+            /// As [`NetSettings::check`].
+            pub fn init<B: Backend>(
+                &self,
+                name: &str,
+                size: [usize; 2],
+                device: &B::Device,
+            ) -> Result<Net<B>, String> {
+                self.check(name, size)?;
+                match name {
+                    $(stringify!($name) => Ok(Net::$net(self.$name.init(size, device))),)*
+                    _ => Err(unknown(name)),
+                }
+            }
+        }
+    };
+}
+
+nets! {
+    mlp: Mlp, MlpConfig, "multilayer perceptron: fully connected layers with ReLU";
+    cnn: Cnn, CnnConfig, "small convolutional net: convolution, ReLU, pooling, three times";
+    resnet: Resnet, ResnetConfig, "residual net, 18-style BasicBlocks, usable at 28x28";
+}
+
+fn unknown(name: &str) -> String {
+    let names: Vec<_> = NetSettings::TABLE.iter().map(|(name, _)| *name).collect();
+    format!("no net is called {name:?}; there are: {}", names.join(", "))
+}
+
+/// A field that has to be at least 1.
+fn at_least_one(name: &str, values: &[usize]) -> Result<(), String> {
+    if values.is_empty() || values.contains(&0) {
+        return Err(format!("`{name}` is {values:?}; give at least one number, each 1 or more"));
+    }
+    Ok(())
+}
+
+/// A probability that leaves something: in `[0, 1)`.
+fn share(name: &str, value: f64) -> Result<(), String> {
+    if !(0.0..1.0).contains(&value) {
+        return Err(format!("`{name}` is {value}; it has to be at least 0 and below 1"));
+    }
+    Ok(())
+}
+
+/// Feature sizes that no laptop trains; keeps a typing mistake from asking for terabytes.
+fn not_absurd(values: usize) -> Result<(), String> {
+    const MOST: usize = 1 << 30;
+    if values > MOST {
+        return Err(format!("these settings ask for a layer of {values} weights; at most {MOST} are allowed"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+
+    #[test]
+    fn every_net_encodes_to_its_width() {
+        let device = Default::default();
+        for (name, _) in NetSettings::TABLE {
+            for size in [[28, 28], [32, 40]] {
+                let net = NetSettings::default().init::<Flex>(name, size, &device).unwrap();
+                let features = net.forward(Tensor::ones([3, 1, size[0], size[1]], &device));
+                assert_eq!(features.dims(), [3, net.width()], "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_make_no_net_are_refused() {
+        let device = Default::default();
+        let bad = |change: fn(&mut NetSettings), name: &str| {
+            let mut settings = NetSettings::default();
+            change(&mut settings);
+            settings.init::<Flex>(name, [28, 28], &device).err().unwrap()
+        };
+        assert!(bad(|_| (), "vgg").contains("mlp, cnn, resnet"));
+        assert!(bad(|s| s.mlp.hidden = vec![512, 0], "mlp").contains("hidden"));
+        assert!(bad(|s| s.mlp.dropout = 1.0, "mlp").contains("dropout"));
+        assert!(bad(|s| s.cnn.channels = vec![8; 6], "cnn").contains("channels"));
+        assert!(bad(|s| s.resnet.width = usize::MAX, "resnet").contains("weights"));
+        assert!(bad(|s| s.cnn.kernel = 2, "cnn").contains("odd"));
+    }
+}

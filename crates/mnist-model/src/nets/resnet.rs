@@ -1,0 +1,137 @@
+//! Residual net (He et al. 2015, arXiv 1512.03385) of BasicBlocks, as ResNet-18, made for 28x28 images.
+//!
+//! Departures, as in the paper's own CIFAR nets: a 3x3 stem at stride 1 with no pooling in place of the 7x7
+//! stem, and `width` 16 in place of 64, so that it trains on a laptop's CPU. The last BatchNorm of a block
+//! starts at zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): a fresh block is the identity.
+
+use burn::{
+    module::{Initializer, Module},
+    nn::{BatchNorm, BatchNormConfig, conv::Conv2d},
+    tensor::{Tensor, activation::relu, backend::Backend},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Encoder, at_least_one, not_absurd};
+use crate::blocks::conv2d;
+
+/// Settings of [`Resnet`].
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default)]
+pub struct ResnetConfig {
+    /// Channels of the first stage; each further stage doubles them. ResNet-18 has 64.
+    pub width: usize,
+    /// BasicBlocks in each stage; every stage but the first halves the image. ResNet-18 has [2, 2, 2, 2].
+    pub blocks: Vec<usize>,
+}
+
+impl Default for ResnetConfig {
+    fn default() -> Self {
+        Self { width: 16, blocks: vec![2, 2, 2, 2] }
+    }
+}
+
+impl ResnetConfig {
+    /// Whether these settings make a net for images of `size` = `[height, width]`.
+    ///
+    /// # Errors
+    /// A message that names the setting.
+    pub fn check(&self, _size: [usize; 2]) -> Result<(), String> {
+        at_least_one("width", &[self.width])?;
+        at_least_one("blocks", &self.blocks)?;
+        if self.blocks.len() > 6 || self.blocks.iter().any(|&n| n > 64) {
+            return Err(format!("`blocks` is {:?}; at most 6 stages of at most 64 blocks", self.blocks));
+        }
+        let last = self.width.saturating_mul(1 << (self.blocks.len() - 1));
+        not_absurd(last.saturating_mul(last).saturating_mul(9))
+    }
+
+    /// A net with fresh weights.
+    pub fn init<B: Backend>(&self, _size: [usize; 2], device: &B::Device) -> Resnet<B> {
+        let mut channels = self.width;
+        let mut blocks = Vec::new();
+        for (stage, &count) in self.blocks.iter().enumerate() {
+            for block in 0..count {
+                let halve = stage > 0 && block == 0;
+                let outputs = if halve { channels * 2 } else { channels };
+                blocks.push(BasicBlock::new([channels, outputs], if halve { 2 } else { 1 }, device));
+                channels = outputs;
+            }
+        }
+        Resnet {
+            stem: conv2d([1, self.width], 3, 1, false, device),
+            norm: BatchNormConfig::new(self.width).init(device),
+            blocks,
+            width: channels,
+        }
+    }
+}
+
+/// Residual net.
+#[derive(Module, Debug)]
+pub struct Resnet<B: Backend> {
+    stem: Conv2d<B>,
+    norm: BatchNorm<B>,
+    blocks: Vec<BasicBlock<B>>,
+    width: usize,
+}
+
+impl<B: Backend> Encoder<B> for Resnet<B> {
+    fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        let mut x = relu(self.norm.forward(self.stem.forward(images))); // [batch, width, 28, 28]
+        for block in &self.blocks {
+            x = block.forward(x); // [batch, channels, height, width]
+        }
+        let [batch, channels, height, width] = x.dims();
+        x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels]) // [batch, 8 * width]
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+}
+
+/// Two 3x3 convolutions and a shortcut around them.
+#[derive(Module, Debug)]
+struct BasicBlock<B: Backend> {
+    conv1: Conv2d<B>,
+    norm1: BatchNorm<B>,
+    conv2: Conv2d<B>,
+    norm2: BatchNorm<B>,
+    /// 1x1 convolution and norm where the shape changes (option B of the paper), else nothing.
+    downsample: Option<Downsample<B>>,
+}
+
+#[derive(Module, Debug)]
+struct Downsample<B: Backend> {
+    conv: Conv2d<B>,
+    norm: BatchNorm<B>,
+}
+
+impl<B: Backend> BasicBlock<B> {
+    fn new(channels: [usize; 2], stride: usize, device: &B::Device) -> Self {
+        let [inputs, outputs] = channels;
+        let mut norm2 = BatchNormConfig::new(outputs).init(device);
+        norm2.gamma = Initializer::Zeros.init([outputs], device);
+        Self {
+            conv1: conv2d([inputs, outputs], 3, stride, false, device),
+            norm1: BatchNormConfig::new(outputs).init(device),
+            conv2: conv2d([outputs, outputs], 3, 1, false, device),
+            norm2,
+            downsample: (stride != 1 || inputs != outputs).then(|| Downsample {
+                conv: conv2d([inputs, outputs], 1, stride, false, device),
+                norm: BatchNormConfig::new(outputs).init(device),
+            }),
+        }
+    }
+
+    /// `[batch, inputs, height, width]` to `[batch, outputs, height / stride, width / stride]`.
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let shortcut = match &self.downsample {
+            Some(down) => down.norm.forward(down.conv.forward(x.clone())),
+            None => x.clone(),
+        };
+        let y = relu(self.norm1.forward(self.conv1.forward(x)));
+        let y = self.norm2.forward(self.conv2.forward(y));
+        relu(y + shortcut)
+    }
+}

@@ -1,0 +1,129 @@
+//! Classification: any encoder, a linear head, cross-entropy.
+
+use burn::{
+    module::Module,
+    nn::Linear,
+    tensor::{Int, Tensor, activation::softmax, backend::Backend},
+};
+use mnist_data::Batch;
+use serde::{Deserialize, Serialize};
+
+use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Score};
+use crate::{
+    blocks::output_linear,
+    loss::{cross_entropy, cross_entropy_per_sample},
+    nets::{Encoder, Net, NetSettings},
+};
+
+/// Settings of the classification objective that a recipe may set.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[serde(default)]
+pub struct ClassifySettings {
+    /// Label smoothing, in [0, 1): share of the target spread over all classes.
+    pub label_smoothing: f32,
+}
+
+/// All that makes a [`Classify`].
+#[derive(Clone, Debug)]
+pub struct ClassifyConfig {
+    /// Name of the encoder in the table of nets.
+    pub net: String,
+    /// Settings of the nets.
+    pub nets: NetSettings,
+    /// Height and width of the images, in pixels.
+    pub size: [usize; 2],
+    /// Number of classes.
+    pub classes: usize,
+    /// Mean of the training pixels (in 0-1), taken off every pixel.
+    pub mean: f32,
+    /// Standard deviation of the training pixels (in 0-1), by which every pixel is divided.
+    pub std: f32,
+    /// What a recipe may set.
+    pub settings: ClassifySettings,
+}
+
+impl ClassifyConfig {
+    /// Whether these settings make a model.
+    ///
+    /// # Errors
+    /// A message that names the setting.
+    pub fn check(&self) -> Result<(), String> {
+        self.nets.check(&self.net, self.size)?;
+        if !(0.0..1.0).contains(&self.settings.label_smoothing) {
+            return Err(format!(
+                "`classify.label_smoothing` is {}; it has to be at least 0 and below 1",
+                self.settings.label_smoothing
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// An encoder with a linear head: class scores for images.
+#[derive(Module, Debug)]
+pub struct Classify<B: Backend> {
+    /// The encoder.
+    pub net: Net<B>,
+    /// `[width, classes]`.
+    pub head: Linear<B>,
+    mean: f32,
+    std: f32,
+    label_smoothing: f32,
+}
+
+impl ObjectiveConfig for ClassifyConfig {
+    type Model<B: Backend> = Classify<B>;
+
+    const CHOSEN_BY: ChosenBy = ChosenBy { score: "accuracy", larger_is_better: true };
+
+    fn init<B: Backend>(&self, device: &B::Device) -> Result<Classify<B>, String> {
+        self.check()?;
+        let net = self.nets.init(&self.net, self.size, device)?;
+        let head = output_linear(net.width(), self.classes, device);
+        Ok(Classify { net, head, mean: self.mean, std: self.std, label_smoothing: self.settings.label_smoothing })
+    }
+}
+
+impl<B: Backend> Classify<B> {
+    /// Class scores for a batch of images.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 1, height, width]`, pixels in 0-1
+    /// - returns: `[batch, classes]`, logits (not normalised)
+    pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        let x = (images - self.mean) / self.std; // [batch, 1, height, width]
+        let x = self.net.forward(x); // [batch, width]
+        self.head.forward(x) // [batch, classes]
+    }
+}
+
+impl<B: Backend> Objective<B> for Classify<B> {
+    fn losses(&self, batch: Batch<B>) -> Losses<B> {
+        let logits = self.forward(batch.images);
+        let right = correct(logits.clone().detach(), batch.labels.clone()).mean();
+        let total = cross_entropy(logits, batch.labels, self.label_smoothing);
+        let loss = Part { name: "loss", unit: "nats", value: total.clone().detach() };
+        let accuracy = Part { name: "accuracy", unit: "share", value: right };
+        Losses { total, parts: vec![loss, accuracy] }
+    }
+
+    fn scores(&self, batch: Batch<B>) -> Vec<Score<B>> {
+        let logits = self.forward(batch.images);
+        let right = correct(logits.clone(), batch.labels.clone());
+        let loss = cross_entropy_per_sample(logits, batch.labels, 0.0);
+        vec![
+            Score { name: "cross_entropy", unit: "nats", values: loss },
+            Score { name: "accuracy", unit: "share", values: right },
+        ]
+    }
+
+    fn probabilities(&self, images: Tensor<B, 4>) -> Option<Tensor<B, 2>> {
+        Some(softmax(self.forward(images), 1))
+    }
+}
+
+/// 1 where the largest score is the label's, else 0: `[batch]`.
+fn correct<B: Backend>(logits: Tensor<B, 2>, labels: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    let [batch, _classes] = logits.dims();
+    logits.argmax(1).reshape([batch]).equal(labels).float()
+}
