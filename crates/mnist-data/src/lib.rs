@@ -12,7 +12,11 @@ pub mod augment;
 pub mod batch;
 pub mod dataset;
 mod digest;
+#[cfg(feature = "fetch")]
+mod download;
 pub mod error;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod idx;
 pub mod loader;
 pub mod places;
@@ -23,6 +27,7 @@ pub mod set;
 pub mod sources;
 pub mod split;
 pub mod stats;
+mod warp;
 
 pub use augment::Augment;
 pub use batch::{Batch, HostBatch};

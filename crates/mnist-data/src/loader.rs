@@ -91,6 +91,11 @@ impl Loader {
         Self { workers: workers.min(MOST_WORKERS), ..self }
     }
 
+    /// The set that the examples are of.
+    pub fn data(&self) -> &LabelledImages {
+        &self.data
+    }
+
     /// Number of examples in an epoch.
     pub fn len(&self) -> usize {
         self.indices.len()
