@@ -76,6 +76,23 @@ impl LabelledImages {
         Ok(Self { rows, cols, classes, pixels, labels })
     }
 
+    /// The examples at `indices`, in that order, as a set of their own.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] names the first index that is no example.
+    pub fn select(&self, indices: &[usize]) -> Result<Self> {
+        let mut pixels = Vec::with_capacity(indices.len().saturating_mul(self.area()));
+        let mut labels = Vec::with_capacity(indices.len());
+        for &index in indices {
+            let (Some(image), Some(label)) = (self.image(index), self.label(index)) else {
+                return Err(DataError::invalid("example", index, format!("below {}", self.len())));
+            };
+            pixels.extend_from_slice(image);
+            labels.push(label);
+        }
+        Ok(Self { pixels, labels, ..*self })
+    }
+
     /// Height of an image in pixels.
     pub fn rows(&self) -> usize {
         self.rows

@@ -1,3 +1,5 @@
+//! Augmentation through its public face; the geometry has its own tests.
+
 use mnist_data::{Augment, Key};
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Data sets on disk: where they are found, what is checked.
+
 use std::fs;
 use std::path::Path;
 

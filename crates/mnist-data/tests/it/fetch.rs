@@ -208,8 +208,8 @@ fn without_ranges_a_cut_file_begins_again_and_is_given_up() {
     let into = tempfile::tempdir().unwrap();
     let events = run(&source(&[&server, &good]), into.path(), None).unwrap();
     assert!(events[0].contains("connection cut"), "{events:?}");
-    for i in 0..4 {
-        assert!(into.path().join("tiny").join(format!("{}.gz", FILE_NAMES[i])).exists());
+    for name in FILE_NAMES {
+        assert!(into.path().join("tiny").join(format!("{name}.gz")).exists());
     }
 }
 

@@ -1,3 +1,5 @@
+//! IDX files: whole, damaged, hostile.
+
 use std::io::Write;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! Batches: order, threads, tensors, speed.
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -1,3 +1,5 @@
+//! Keys and the numbers they name, against other implementations.
+
 use mnist_data::Key;
 use rand::Rng;
 

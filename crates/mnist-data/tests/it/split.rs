@@ -1,3 +1,5 @@
+//! Splits, sets of labelled images and their statistics, on small made-up data.
+
 use mnist_data::{LabelledImages, Split, Statistics};
 
 /// `counts[c]` labels of each class `c`, mixed.
@@ -89,6 +91,8 @@ fn views_of_one_image() {
     assert_eq!(data.normalised(0, 0.1, 0.5), Some(vec![-0.2, 0.2]));
     assert_eq!(data.normalised(0, 0.1, 0.0), None);
     assert_eq!(data.one_hot(1), Some(vec![0.0, 0.0, 1.0]));
+    assert_eq!(data.select(&[1, 1]).unwrap().labels(), [2, 2]);
+    assert!(data.select(&[0, 2]).unwrap_err().to_string().contains("found 2, wanted below 2"));
     for i in [2, usize::MAX] {
         assert_eq!(data.image(i), None);
         assert_eq!(data.vector(i), None);
