@@ -2,7 +2,7 @@
 //!
 //! The page is one file without scripts and without addresses: it can be mailed, and reads the
 //! same in ten years. It is light or dark as the reader's system is. Every string that comes from
-//! outside passes through [`escape`].
+//! outside passes through `escape`.
 
 use std::fmt::Write;
 
