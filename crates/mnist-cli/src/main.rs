@@ -1,1 +1,75 @@
-fn main(){}
+//! `mnist-cli`: look at MNIST, train, evaluate, predict.
+//!
+//! Exit codes: 0 done, 1 failure, 2 bad usage, 130 interrupted (with a checkpoint). Results go to stdout,
+//! progress and errors to stderr.
+
+// This binary is the one part of the workspace that talks to people.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+mod cmd;
+mod device;
+mod recipes;
+mod show;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mnist_train::TrainError;
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = start(&args).and_then(|()| match &args.command {
+        Command::Train(train) => cmd::train::run(train, &args.common),
+        Command::Evaluate(evaluate) => cmd::evaluate::run(evaluate, &args.common),
+        Command::Predict(predict) => cmd::predict::run(predict, &args.common),
+        Command::Runs(runs) => cmd::runs::run(runs, &args.common),
+        Command::Data { command } => cmd::data::run(command, args.common.data_dir.as_deref()).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => cmd::completions::run(*shell),
+    });
+    match done {
+        Ok(code) => code,
+        Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if is_usage(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Threads and log, once for the process.
+fn start(args: &Args) -> anyhow::Result<()> {
+    let level = match (args.common.quiet, args.common.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MNIST_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(show::colours())
+        .without_time()
+        .with_target(false)
+        .init();
+    if let Some(threads) = args.common.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+    }
+    Ok(())
+}
+
+/// Whether an error is about what was typed, not about what happened.
+fn is_usage(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<args::UsageError>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(TrainError::Settings(_) | TrainError::NoRun { .. } | TrainError::Exists { .. })
+            )
+    })
+}

@@ -1,1 +1,34 @@
-//! stub
+//! Learner, checkpoints, evaluation and reports for the models of `mnist-model`.
+//!
+//! Settings flow one way: what was typed -> [`run::Run`] (defaults, recipe, `key=value`) -> saved in a
+//! [`rundir::RunDir`] -> the registry -> [`learner::fit`]. Everything random is a function of (seed, epoch,
+//! step), so a run that is killed and resumed ends in the same bits as one that is not.
+//!
+//! ```
+//! use mnist_train::run::Run;
+//!
+//! let run = Run::resolve(None, &["net=mlp".into(), "epochs=3".into()])?;
+//! assert_eq!(run.epochs, 3);
+//! let error = Run::resolve(None, &["epoch=3".into()]).unwrap_err();
+//! assert!(error.to_string().contains("the nearest are epochs"));
+//! # Ok::<(), mnist_train::TrainError>(())
+//! ```
+
+pub mod checkpoint;
+pub mod data;
+mod error;
+pub mod evaluate;
+pub mod learner;
+pub mod log;
+pub mod metrics;
+pub mod optimizer;
+pub mod plot;
+pub mod publish;
+pub mod registry;
+pub mod report;
+pub mod run;
+pub mod rundir;
+pub mod schedule;
+pub mod tensors;
+
+pub use error::{Result, TrainError};

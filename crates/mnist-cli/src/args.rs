@@ -1,0 +1,154 @@
+//! What can be typed.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum, builder::Styles};
+
+use crate::{cmd::data::DataCommand, device::BackendName};
+
+/// Learn how models are trained, on MNIST: look at the data, train, evaluate, predict.
+#[derive(Parser, Debug)]
+#[command(name = "mnist-cli", version, styles = Styles::styled(), arg_required_else_help = true)]
+pub(crate) struct Args {
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Common {
+    /// Directory of the runs
+    #[arg(long, global = true, value_name = "DIR", default_value = "runs")]
+    pub runs: PathBuf,
+    /// Directory of the data (else MNIST_DATA_DIR, the repository's datasets/, the user's cache)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Backend to compute on, among those compiled in
+    #[arg(long, global = true, value_name = "NAME")]
+    pub backend: Option<BackendName>,
+    /// Threads to compute on [default: all cores]; results do not depend on it
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Show no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more (-vv: still more)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// A command.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Train a model and test it
+    Train(Train),
+    /// Measure a trained model on a split of the data
+    Evaluate(Evaluate),
+    /// Name the digit in pictures
+    Predict(Predict),
+    /// List the runs with their figures
+    Runs(Runs),
+    /// Look at the data, check and fetch it
+    Data {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `train`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Train {
+    /// A recipe: a file, or the name of a built-in one (default, mlp, cnn, resnet)
+    pub recipe: Option<String>,
+    /// Name of the run [default: the recipe's and the seed]
+    #[arg(long, conflicts_with = "resume")]
+    pub name: Option<String>,
+    /// Seed of every random draw
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u64>,
+    /// Change a setting of the recipe; may be given often
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Go on with a run that was stopped
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "seed", "epochs", "set"])]
+    pub resume: Option<String>,
+    /// With --resume: go on from this checkpoint, not from the newest
+    #[arg(long, value_name = "STEP-DIR", requires = "resume")]
+    pub checkpoint: Option<String>,
+    /// Print the resolved settings and the model, and do not train
+    #[arg(long, conflicts_with = "resume")]
+    pub dry_run: bool,
+}
+
+/// `evaluate`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Evaluate {
+    /// A run: its directory or name
+    pub run: String,
+    /// Images to measure on
+    #[arg(long, value_enum, default_value = "test")]
+    pub split: Split,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Write label, prediction and probabilities of each image
+    #[arg(long, value_name = "FILE.csv")]
+    pub predictions: Option<PathBuf>,
+}
+
+/// A split by the name it is typed by.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum Split {
+    /// The 10,000 images that nothing was chosen by
+    Test,
+    /// The images that choose among models
+    Valid,
+    /// The images that train
+    Train,
+}
+
+/// `predict`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Predict {
+    /// A run: its directory or name
+    pub run: String,
+    /// Pictures of one digit each: PNG or JPEG, any size, dark on light or light on dark
+    #[arg(required = true)]
+    pub images: Vec<PathBuf>,
+    /// Print one JSON object a picture
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `runs`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Runs {
+    /// Print one JSON object a run
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Something typed that cannot be done.
+#[derive(Debug)]
+pub(crate) struct UsageError(pub String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}

@@ -1,0 +1,8 @@
+//! One file for each command.
+
+pub(crate) mod completions;
+pub(crate) mod data;
+pub(crate) mod evaluate;
+pub(crate) mod predict;
+pub(crate) mod runs;
+pub(crate) mod train;

@@ -1,0 +1,104 @@
+//! `predict RUN IMAGE...`: the digit in each picture.
+
+use std::{io::Write, path::Path, process::ExitCode};
+
+use anyhow::Result;
+use burn::tensor::{Tensor, TensorData};
+use mnist_data::scan;
+use mnist_train::{
+    TrainError,
+    publish::load_model,
+    rundir::{RunDir, SavedRun},
+};
+use serde::Serialize;
+
+use crate::{
+    args::{Common, Predict},
+    device::{BackendName, Compute, Job},
+};
+
+/// Pictures that go through the model together.
+const TOGETHER: usize = 64;
+
+/// The answer to one picture.
+#[derive(Serialize)]
+struct Answer<'a> {
+    path: &'a Path,
+    label: &'a str,
+    probabilities: Vec<f32>,
+}
+
+/// Predicts. Pictures that cannot be read are reported on stderr and make the exit code 1; the others are
+/// answered all the same.
+pub(crate) fn run(args: &Predict, common: &Common) -> Result<ExitCode> {
+    let dir = RunDir::find(&args.run, &common.runs)?;
+    let saved = dir.load()?;
+    if saved.facts.size != [scan::SIDE, scan::SIDE] {
+        let [height, width] = saved.facts.size;
+        return Err(TrainError::Settings(format!(
+            "this model takes images of {height}x{width} pixels; predict prepares {0}x{0}",
+            scan::SIDE
+        ))
+        .into());
+    }
+    BackendName::choose(common.backend)?.run(Answers { args, dir: &dir, saved: &saved })
+}
+
+struct Answers<'a> {
+    args: &'a Predict,
+    dir: &'a RunDir,
+    saved: &'a SavedRun,
+}
+
+impl Job for Answers<'_> {
+    type Output = ExitCode;
+
+    fn run<B: Compute>(self, device: B::Device) -> Result<ExitCode> {
+        let model = load_model::<B>(self.dir, self.saved, &device)?;
+        let classes = &self.saved.facts.classes;
+        let mut out = std::io::stdout().lock();
+        let mut failed = false;
+        for paths in self.args.images.chunks(TOGETHER) {
+            let mut read = Vec::new();
+            let mut pixels = Vec::new();
+            for path in paths {
+                match scan::read(path) {
+                    Ok(scan) => {
+                        read.push(path);
+                        pixels.extend(scan.pixels.iter().map(|p| f32::from(*p) / 255.0));
+                    }
+                    Err(error) => {
+                        failed = true;
+                        eprintln!("error: {error}");
+                    }
+                }
+            }
+            if read.is_empty() {
+                continue;
+            }
+            let data = TensorData::new(pixels, [read.len(), 1, scan::SIDE, scan::SIDE]);
+            let Some(found) = model.probabilities(Tensor::from_data(data, &device)) else {
+                return Err(TrainError::Settings("this run's model does not classify".into()).into());
+            };
+            let found: Vec<f32> = found.into_data().iter::<f32>().collect();
+            for (path, row) in read.iter().zip(found.chunks_exact(classes.len())) {
+                answer(&mut out, path, row, classes, self.args.json)?;
+            }
+        }
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+fn answer(out: &mut impl Write, path: &Path, row: &[f32], classes: &[String], json: bool) -> Result<()> {
+    let mut ranked: Vec<(&String, f32)> = classes.iter().zip(row.iter().copied()).collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let label = ranked.first().map_or("", |(class, _)| class.as_str());
+    if json {
+        let answer = Answer { path, label, probabilities: row.to_vec() };
+        writeln!(out, "{}", serde_json::to_string(&answer)?)?;
+    } else {
+        let top: Vec<_> = ranked.iter().take(3).map(|(class, p)| format!("{class} {:.2} %", 100.0 * p)).collect();
+        writeln!(out, "{}: {label}   ({})", path.display(), top.join(", "))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! `train`: from a recipe to a run directory with a tested model, or on from a checkpoint.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use mnist_train::{
+    TrainError, checkpoint,
+    data::TrainingData,
+    learner::{Outcome, Session},
+    log::read_end,
+    publish, registry,
+    run::Run,
+    rundir::{Provenance, RunDir, RunLock, SavedRun},
+};
+
+use crate::{
+    args::{Common, Train, UsageError},
+    device::{BackendName, Compute, Job},
+    recipes::Recipe,
+    show::{self, Progress},
+    stop,
+};
+
+/// Trains.
+pub(crate) fn run(args: &Train, common: &Common) -> Result<ExitCode> {
+    match &args.resume {
+        Some(wanted) => resume(wanted, args, common),
+        None => begin(args, common),
+    }
+}
+
+fn begin(args: &Train, common: &Common) -> Result<ExitCode> {
+    let recipe = Recipe::find(args.recipe.as_deref().unwrap_or("default"))?;
+    let mut sets = args.set.clone();
+    sets.extend(args.seed.map(|seed| format!("seed={seed}")));
+    sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
+    let run = Run::resolve(Some((&recipe.text, &recipe.origin)), &sets)?;
+    let backend = BackendName::choose(common.backend)?;
+    let data = TrainingData::load(&run, common.data_dir.as_deref())?;
+    let saved = SavedRun {
+        facts: data.facts.clone(),
+        provenance: Provenance {
+            version: env!("CARGO_PKG_VERSION").into(),
+            git_commit: env!("MNIST_GIT_COMMIT").into(),
+            backend: backend.name().into(),
+            data_digest: data.digest.clone(),
+        },
+        run,
+    };
+    if args.dry_run {
+        return backend.run(DryRun { saved: &saved });
+    }
+    let name = match &args.name {
+        Some(name) => checked(name)?.to_string(),
+        None => free_name(&common.runs, &format!("{}-seed{}", recipe.name, saved.run.seed)),
+    };
+    // Settings that make no model are found before anything is written.
+    backend.run(Check { saved: &saved })?;
+    let (dir, lock) = RunDir::create(&common.runs.join(name), &saved)?;
+    train(&dir, &lock, &saved, &data, None, backend, common)
+}
+
+fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
+    let dir = RunDir::find(wanted, &common.runs)?;
+    let saved = dir.load()?;
+    let begun: BackendName = saved.provenance.backend.parse().map_err(|e| TrainError::Damaged {
+        path: dir.run_toml(),
+        reason: format!("backend is {:?}; {e}", saved.provenance.backend),
+    })?;
+    let changed = |what, begun: &str, now: &str, remedy| TrainError::Changed {
+        path: dir.path().to_path_buf(),
+        what,
+        begun: begun.into(),
+        now: now.into(),
+        remedy,
+    };
+    if let Some(now) = common.backend.filter(|now| *now != begun) {
+        let remedy = "another backend would round otherwise; leave --backend away";
+        return Err(changed("the backend", begun.name(), now.name(), remedy).into());
+    }
+    let backend = BackendName::choose(Some(begun))?;
+    let lock = dir.lock()?;
+    checkpoint::sweep(&dir.checkpoints())?;
+    let data = TrainingData::load(&saved.run, common.data_dir.as_deref())?;
+    if data.digest != saved.provenance.data_digest {
+        let remedy = "name the run's data with --data-dir";
+        return Err(changed("the data (SHA-256)", &saved.provenance.data_digest, &data.digest, remedy).into());
+    }
+    let from = match &args.checkpoint {
+        Some(name) => {
+            let path = dir.checkpoints().join(checked(name)?);
+            if !path.is_dir() {
+                let all = checkpoint::list(&dir.checkpoints())?;
+                let names: Vec<_> =
+                    all.iter().filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect();
+                return Err(UsageError(format!("there is no checkpoint {name}; there are: {}", names.join(", "))).into());
+            }
+            Some(path)
+        }
+        None => checkpoint::list(&dir.checkpoints())?.pop(),
+    };
+    train(&dir, &lock, &saved, &data, from, backend, common)
+}
+
+fn train(
+    dir: &RunDir,
+    _lock: &RunLock,
+    saved: &SavedRun,
+    data: &TrainingData,
+    from: Option<PathBuf>,
+    backend: BackendName,
+    common: &Common,
+) -> Result<ExitCode> {
+    if !common.quiet {
+        eprintln!(
+            "{} {}: {} on {}, {} training and {} validation images, seed {}, backend {}",
+            if from.is_some() { "going on with" } else { "training" },
+            dir.path().display(),
+            saved.run.net,
+            saved.run.data.name,
+            data.train.len(),
+            data.valid.len(),
+            saved.run.seed,
+            backend.name()
+        );
+    }
+    let stop = stop::listen()?;
+    let outcome = backend.run(Fit { dir, saved, data, from, stop, quiet: common.quiet })?;
+    let mut out = std::io::stdout().lock();
+    let state = match outcome {
+        Outcome::Finished(state) => state,
+        Outcome::Interrupted { step } => {
+            let path = dir.path().display();
+            eprintln!("stopped at step {step}; go on with: mnist-cli train --resume {path}");
+            return Ok(ExitCode::from(stop::INTERRUPTED));
+        }
+    };
+    let evaluation = backend.run(Publish { dir, saved, data_dir: common.data_dir.as_deref() })?;
+    let speed = read_end(&dir.timing()).map_or(0.0, |end| end.images_per_second);
+    writeln!(out, "trained in {:.1} s, {speed:.0} images/s", state.train_seconds)?;
+    if let Some(best) = &state.best {
+        writeln!(out, "chosen by validation: epoch {}, {:.4}", best.epoch, best.score)?;
+    }
+    show::evaluation(&mut out, "test", &evaluation)?;
+    writeln!(out, "{}", dir.report().display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A name that stays inside its directory.
+fn checked(name: &str) -> Result<&str> {
+    let plain = Path::new(name).file_name().is_some_and(|last| last == name) && !name.starts_with('.');
+    if plain {
+        Ok(name)
+    } else {
+        Err(UsageError(format!("{name:?} is not a plain name: no slashes, no dot in front")).into())
+    }
+}
+
+/// `wanted`, or `wanted-2`, `wanted-3`, ...: the first that no run has.
+fn free_name(runs: &Path, wanted: &str) -> String {
+    let taken = |name: &str| fs::symlink_metadata(runs.join(name)).is_ok();
+    if !taken(wanted) {
+        return wanted.into();
+    }
+    let mut number = 2usize;
+    while taken(&format!("{wanted}-{number}")) {
+        number += 1;
+    }
+    format!("{wanted}-{number}")
+}
+
+struct Fit<'a> {
+    dir: &'a RunDir,
+    saved: &'a SavedRun,
+    data: &'a TrainingData,
+    from: Option<PathBuf>,
+    stop: &'a std::sync::atomic::AtomicBool,
+    quiet: bool,
+}
+
+impl Job for Fit<'_> {
+    type Output = Outcome;
+
+    fn run<B: Compute>(self, device: B::Device) -> Result<Outcome> {
+        let mut progress = Progress::new(self.quiet, self.saved.run.epochs);
+        let session = Session {
+            run: &self.saved.run,
+            dir: self.dir,
+            data: self.data,
+            resume: self.from,
+            stop: self.stop,
+            tell: &mut |event| progress.tell(event),
+        };
+        let outcome = registry::fit::<B::Training>(&self.saved.facts, session, &device);
+        progress.end();
+        Ok(outcome?)
+    }
+}
+
+struct Publish<'a> {
+    dir: &'a RunDir,
+    saved: &'a SavedRun,
+    data_dir: Option<&'a Path>,
+}
+
+impl Job for Publish<'_> {
+    type Output = mnist_train::metrics::Evaluation;
+
+    fn run<B: Compute>(self, device: B::Device) -> Result<Self::Output> {
+        publish::publish::<B>(self.dir, self.saved, self.data_dir, &device)
+            .context("training is done, but its figures could not be written")
+    }
+}
+
+struct Check<'a> {
+    saved: &'a SavedRun,
+}
+
+impl Job for Check<'_> {
+    type Output = ();
+
+    fn run<B: Compute>(self, device: B::Device) -> Result<()> {
+        registry::fresh::<B>(&self.saved.run, &self.saved.facts, &device)?;
+        Ok(())
+    }
+}
+
+struct DryRun<'a> {
+    saved: &'a SavedRun,
+}
+
+impl Job for DryRun<'_> {
+    type Output = ExitCode;
+
+    fn run<B: Compute>(self, device: B::Device) -> Result<ExitCode> {
+        let model = registry::fresh::<B>(&self.saved.run, &self.saved.facts, &device)?;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}\n{}", self.saved.to_toml()?, model.summary())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,54 @@
+//! Built-in recipes, so that an installed binary needs no repository.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::args::UsageError;
+
+/// Name and text of each file in recipes/.
+const BUILT_IN: &[(&str, &str)] = &[
+    ("default", include_str!("../../../recipes/default.toml")),
+    ("mlp", include_str!("../../../recipes/mlp.toml")),
+    ("resnet", include_str!("../../../recipes/resnet.toml")),
+];
+
+/// A recipe's text, and where it is from.
+pub(crate) struct Recipe {
+    /// Short name, for naming runs.
+    pub name: String,
+    /// Where it is from, for errors.
+    pub origin: PathBuf,
+    /// TOML.
+    pub text: String,
+}
+
+impl Recipe {
+    /// A file, or else a built-in recipe by name.
+    ///
+    /// # Errors
+    /// [`UsageError`] with the built-in names; a file that cannot be read.
+    pub(crate) fn find(wanted: &str) -> Result<Self> {
+        let path = Path::new(wanted);
+        if path.is_file() {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the recipe {wanted}"))?;
+            let name = path.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
+            return Ok(Self { name, origin: path.into(), text });
+        }
+        match BUILT_IN.iter().find(|(name, _)| *name == wanted) {
+            Some((name, text)) => Ok(Self {
+                name: (*name).into(),
+                origin: format!("recipes/{name}.toml").into(),
+                text: (*text).into(),
+            }),
+            None => {
+                let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+                Err(UsageError(format!(
+                    "there is no recipe {wanted}: it is not a file, and the built-in ones are {}",
+                    names.join(", ")
+                ))
+                .into())
+            }
+        }
+    }
+}

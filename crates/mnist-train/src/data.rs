@@ -1,0 +1,73 @@
+//! What a training reads: the training split with its augmentation, the validation split, and their facts.
+//!
+//! Test images are not read here: only `evaluate.rs` does.
+
+use std::{path::Path, sync::Arc};
+
+use mnist_data::{DataSet, LabelledImages, Loader, Split, Statistics};
+
+use crate::{
+    error::{Result, TrainError},
+    run::Run,
+    rundir::Facts,
+};
+
+/// Images in a batch where nothing is trained.
+pub const EVALUATION_BATCH: usize = 250;
+
+/// The two splits a training reads.
+#[derive(Debug)]
+pub struct TrainingData {
+    /// Shuffled and augmented, a pure function of the run's seed.
+    pub train: Loader,
+    /// In order, as they are.
+    pub valid: Loader,
+    /// What a model for them has to know.
+    pub facts: Facts,
+    /// SHA-256 over the files.
+    pub digest: String,
+}
+
+impl TrainingData {
+    /// Reads and splits the data that a run names.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`]: files missing or damaged; [`TrainError::Settings`]: more validation images than
+    /// there are.
+    pub fn load(run: &Run, data_dir: Option<&Path>) -> Result<Self> {
+        let set = DataSet::open(&run.data.name, data_dir)?;
+        let images = Arc::new(set.train()?);
+        let statistics = Statistics::of(&images);
+        let facts = Facts {
+            size: [images.rows(), images.cols()],
+            classes: set.class_names(),
+            mean: statistics.mean as f32,
+            std: statistics.std as f32,
+        };
+        let Split { mut train, valid } = split(run, &images)?;
+        if run.data.limit > 0 {
+            train.truncate(run.data.limit);
+        }
+        if train.is_empty() || valid.is_empty() {
+            return Err(TrainError::Settings(format!(
+                "data.validation is {} of {} images: both training and validation need some",
+                run.data.validation,
+                images.len()
+            )));
+        }
+        Ok(Self {
+            train: Loader::new(images.clone(), train, run.batch_size)?
+                .augment(run.augment.clone())
+                .seed(run.seed)
+                .workers(run.data.workers),
+            valid: Loader::new(images, valid, EVALUATION_BATCH)?,
+            facts,
+            digest: set.digest()?,
+        })
+    }
+}
+
+/// Which images of the training file train and which validate.
+pub(crate) fn split(run: &Run, images: &LabelledImages) -> Result<Split> {
+    Ok(Split::stratified(images.labels(), run.data.validation, run.data.split_seed)?)
+}

@@ -1,0 +1,136 @@
+//! Evaluation of a trained model over a whole split. The only file that reads the test images.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use burn::tensor::backend::Backend;
+use mnist_data::{DataSet, LabelledImages, Loader};
+
+use crate::{
+    data::{EVALUATION_BATCH, split},
+    error::{Result, TrainError},
+    metrics::Predictions,
+    registry::Trained,
+    report::Mistake,
+    rundir::SavedRun,
+};
+
+/// A part of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitName {
+    /// The images that train.
+    Train,
+    /// The images that choose.
+    Valid,
+    /// The images that nothing was chosen by.
+    Test,
+}
+
+/// A split of the data that a run was trained on.
+///
+/// # Errors
+/// [`TrainError::Data`]; [`TrainError::Changed`] if the data are not those of the run.
+pub fn load_split(saved: &SavedRun, name: SplitName, data_dir: Option<&Path>, run: &Path) -> Result<Loader> {
+    let set = DataSet::open(&saved.run.data.name, data_dir)?;
+    let images;
+    let indices;
+    match name {
+        SplitName::Test => {
+            images = set.test()?;
+            indices = (0..images.len()).collect();
+        }
+        SplitName::Train | SplitName::Valid => {
+            images = set.train()?;
+            let now = set.digest()?;
+            if now != saved.provenance.data_digest {
+                return Err(TrainError::Changed {
+                    path: run.to_path_buf(),
+                    what: "the data (SHA-256)",
+                    begun: saved.provenance.data_digest.clone(),
+                    now,
+                    remedy: "name the run's data with --data-dir",
+                });
+            }
+            let both = split(&saved.run, &images)?;
+            indices = if name == SplitName::Valid { both.valid } else { both.train };
+        }
+    }
+    if [images.rows(), images.cols()] != saved.facts.size {
+        return Err(TrainError::Settings(format!(
+            "the data have images of {}x{} pixels, the model is made for {}x{}",
+            images.rows(),
+            images.cols(),
+            saved.facts.size[0],
+            saved.facts.size[1]
+        )));
+    }
+    Ok(Loader::new(Arc::new(images), indices, EVALUATION_BATCH)?)
+}
+
+/// Means of all scores over a split, each summed in double precision.
+pub fn scores<B: Backend, T: Trained<B> + ?Sized>(
+    model: &T,
+    data: &Loader,
+    device: &B::Device,
+) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::<String, f64>::new();
+    for batch in data.in_order() {
+        for score in model.scores(batch.to_device(device)) {
+            let sum: f64 = score.values.into_data().iter::<f32>().map(f64::from).sum();
+            *sums.entry(score.name.to_string()).or_default() += sum;
+        }
+    }
+    sums.values_mut().for_each(|sum| *sum /= data.len() as f64);
+    sums
+}
+
+/// Class probabilities for a whole split.
+///
+/// # Errors
+/// [`TrainError::Settings`] if the model does not classify.
+pub fn predictions<B: Backend>(
+    model: &dyn Trained<B>,
+    data: &Loader,
+    classes: usize,
+    device: &B::Device,
+) -> Result<Predictions> {
+    let mut probabilities = Vec::with_capacity(data.len() * classes);
+    let mut labels = Vec::with_capacity(data.len());
+    for batch in data.in_order() {
+        labels.extend(batch.labels.iter().map(|label| *label as usize));
+        let Some(found) = model.probabilities(batch.to_device(device).images) else {
+            return Err(TrainError::Settings("this model does not classify".into()));
+        };
+        probabilities.extend(found.into_data().iter::<f32>());
+    }
+    Ok(Predictions::new(classes, probabilities, labels)?)
+}
+
+/// The `count` images that the model was most wrong about: least probability given to the truth.
+pub fn worst_mistakes(
+    images: &LabelledImages,
+    predictions: &Predictions,
+    classes: &[String],
+    count: usize,
+) -> Vec<Mistake> {
+    let name = |class: usize| classes.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let mut wrong: Vec<Mistake> = (0..predictions.len())
+        .filter_map(|i| {
+            let (truth, predicted) = (*predictions.labels.get(i)?, predictions.predicted(i));
+            let probability = |class: usize| predictions.row(i).get(class).copied();
+            (truth != predicted).then_some(())?;
+            Some(Mistake {
+                index: i,
+                pixels: images.image(i)?.to_vec(),
+                rows: images.rows(),
+                cols: images.cols(),
+                truth: name(truth),
+                predicted: name(predicted),
+                probability: probability(predicted)?,
+                truth_probability: probability(truth)?,
+            })
+        })
+        .collect();
+    wrong.sort_by(|a, b| a.truth_probability.total_cmp(&b.truth_probability).then(a.index.cmp(&b.index)));
+    wrong.truncate(count);
+    wrong
+}

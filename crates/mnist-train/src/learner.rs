@@ -1,0 +1,382 @@
+//! The learner: one loop for every objective, read from top to bottom.
+//!
+//! It knows no objective, net or backend by name. Everything random is a function of (seed, epoch, step), so
+//! its whole memory is a checkpoint: a run that is killed and resumed writes the same bytes as one that is not.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use burn::{
+    module::AutodiffModule,
+    tensor::{
+        Tensor,
+        backend::{AutodiffBackend, Backend},
+    },
+};
+use mnist_data::{HostBatch, Key};
+use mnist_model::{
+    objectives::{Objective, ObjectiveConfig},
+    parameters::{Parameter, parameters},
+};
+
+use crate::{
+    checkpoint::{self, Best, Checkpoint, LearnerState},
+    data::TrainingData,
+    error::{Result, TrainError},
+    evaluate,
+    log::{MetricsLine, MetricsLog, TimingLine, append_timing},
+    optimizer::{Optimizer, accumulate, clip_global_norm, moving_average},
+    run::Run,
+    rundir::RunDir,
+    tensors::{flatten, gradients, unflatten, unflatten_trained},
+};
+
+/// What a training is given.
+pub struct Session<'a> {
+    /// Settings.
+    pub run: &'a Run,
+    /// Where everything goes; the caller holds its lock.
+    pub dir: &'a RunDir,
+    /// The two splits.
+    pub data: &'a TrainingData,
+    /// The checkpoint to go on from; `None` starts anew.
+    pub resume: Option<PathBuf>,
+    /// Set from outside to stop after the current step, with a checkpoint.
+    pub stop: &'a AtomicBool,
+    /// Told what happens, for showing it.
+    pub tell: &'a mut dyn FnMut(Event<'_>),
+}
+
+/// What happens in a training.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The first step is about to be made.
+    Begun {
+        /// Updates made before.
+        step: usize,
+        /// Updates of the whole training.
+        total: usize,
+        /// Updates of an epoch.
+        per_epoch: usize,
+        /// Trained values of the model.
+        parameters: usize,
+    },
+    /// A line of the log was written.
+    Logged {
+        /// The line.
+        line: &'a MetricsLine,
+        /// Training images a second in this sitting.
+        images_per_second: f64,
+    },
+    /// Validation was done.
+    Validated {
+        /// The line.
+        line: &'a MetricsLine,
+        /// Whether it is the best so far.
+        best: bool,
+    },
+    /// A checkpoint was written.
+    Saved {
+        /// Its directory.
+        path: &'a PathBuf,
+    },
+}
+
+/// How a training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// All epochs done, or stopped early; the chosen weights are in model.safetensors.
+    Finished(LearnerState),
+    /// Stopped from outside, with a checkpoint.
+    Interrupted {
+        /// Updates made.
+        step: usize,
+    },
+}
+
+/// Trains the model of `config`, from the beginning or from a checkpoint.
+///
+/// # Errors
+/// [`TrainError::NotFinite`] with step and learning rate; [`TrainError::Checkpoint`]; [`TrainError::Io`]; the last
+/// good checkpoint stays as it is.
+pub fn fit<B, C>(config: &C, session: Session<'_>, device: &B::Device) -> Result<Outcome>
+where
+    B: AutodiffBackend,
+    C: ObjectiveConfig,
+    C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>>,
+{
+    let Session { run, dir, data, resume, stop, tell } = session;
+    let settings = checkpoint::hex_digest(toml::to_string(&run.to_table()?).unwrap_or_default().as_bytes());
+
+    B::seed(device, Key::new(run.seed).named("weights").seed());
+    let mut model = config.init::<B>(device).map_err(TrainError::Settings)?;
+    let params = parameters::<B, _>(&model);
+    let mut optimizer = Optimizer::<B::InnerBackend>::new(&run.optimizer, &params);
+    let mut average = (run.ema.decay > 0.0).then(|| flatten::<B::InnerBackend, _>(&model.valid()));
+    let mut state = LearnerState { settings: settings.clone(), ..Default::default() };
+    if let Some(path) = resume {
+        let checkpoint = checkpoint::load::<B::InnerBackend>(&path, &params, &settings, device)?;
+        model = unflatten_trained::<B, _>(model, checkpoint.model);
+        optimizer.slots = checkpoint.slots;
+        average = checkpoint.average;
+        state = checkpoint.state;
+    }
+    let mut metrics = MetricsLog::open(&dir.metrics(), state.metrics_length)?;
+
+    let steps_per_epoch = data.train.steps_per_epoch().div_ceil(run.accumulate);
+    let total = steps_per_epoch * run.epochs;
+    let mut window = Window::new(std::mem::take(&mut state.window));
+    let mut clock = Clock::new(state.train_seconds);
+    tell(Event::Begun {
+        step: state.step,
+        total,
+        per_epoch: steps_per_epoch,
+        parameters: params.iter().filter(|p| p.trained).map(Parameter::len).sum(),
+    });
+
+    while !state.finished {
+        let epoch = state.step / steps_per_epoch;
+        let mut batches = data.train.epoch(epoch, state.step % steps_per_epoch * run.accumulate);
+        let mut epoch_ended = false;
+        while !epoch_ended {
+            // One update: learning rate, batches, losses, gradients, new values.
+            let lr = run.schedule.lr_at(state.step, total);
+            let group: Vec<HostBatch> = batches.by_ref().take(run.accumulate).collect();
+            let images: usize = group.iter().map(HostBatch::len).sum();
+            let (mut grads, parts) = group_gradients::<B, C>(&model, group, run.seed, state.step, device);
+            if run.optimizer.clip_norm > 0.0 {
+                (grads, _) = clip_global_norm(grads, run.optimizer.clip_norm);
+            }
+            let values = optimizer.step(lr, flatten(&model.valid()), grads);
+            state.step += 1;
+            average = average.map(|a| moving_average(a, &values, run.ema.decay, state.step));
+            model = unflatten_trained::<B, _>(model, values);
+            window.push(lr, parts);
+            clock.trained(images);
+            epoch_ended = state.step.is_multiple_of(steps_per_epoch);
+
+            // Log: the only place where numbers leave the device.
+            let stopping = stop.load(Ordering::Relaxed);
+            let due = clock.due(state.step, &run.checkpoint);
+            if epoch_ended || stopping || due || state.step.is_multiple_of(run.log.every_steps) {
+                window.fetch(state.step, steps_per_epoch)?;
+            }
+            if epoch_ended || state.step.is_multiple_of(run.log.every_steps) {
+                let line = window.line(state.step, epoch + 1, lr);
+                metrics.write(&line)?;
+                tell(Event::Logged { line: &line, images_per_second: clock.images_per_second() });
+            }
+
+            // Validate.
+            let mut better = false;
+            if epoch_ended {
+                let chosen = match &average {
+                    Some(average) => unflatten(model.valid(), average.clone()),
+                    None => model.valid(),
+                };
+                let values = evaluate::scores::<B::InnerBackend, _>(&chosen, &data.valid, device);
+                let score = values.get(C::CHOSEN_BY.score).copied().unwrap_or(f64::NAN);
+                if let Some(loss) = values.values().chain([&score]).find(|v| !v.is_finite()) {
+                    let (step, epoch, loss) = (state.step, epoch + 1, *loss as f32);
+                    return Err(TrainError::NotFinite { step, epoch, learning_rate: lr, loss });
+                }
+                better = state.best.as_ref().is_none_or(|best| C::CHOSEN_BY.better(score, best.score));
+                state.epochs_without_gain = if better { 0 } else { state.epochs_without_gain + 1 };
+                if better {
+                    state.best = Some(Best { step: state.step, epoch: epoch + 1, score });
+                }
+                let patience = run.early_stopping.patience;
+                state.finished =
+                    state.step >= total || (patience > 0 && state.epochs_without_gain >= patience);
+                let line = MetricsLine {
+                    split: "valid".into(),
+                    step: state.step,
+                    epoch: epoch + 1,
+                    learning_rate: lr,
+                    values,
+                };
+                metrics.write(&line)?;
+                tell(Event::Validated { line: &line, best: better });
+                let timing = clock.line(if state.finished { "end" } else { "epoch" }, state.step);
+                append_timing(&dir.timing(), &timing)?;
+            }
+
+            // Save.
+            if better || state.finished || stopping || due {
+                state.metrics_length = metrics.sync()?;
+                state.train_seconds = clock.train_seconds();
+                state.window = window.rows.clone();
+                let saved = Checkpoint {
+                    model: flatten(&model.valid()),
+                    average: average.clone(),
+                    slots: optimizer.slots.clone(),
+                    state: state.clone(),
+                };
+                let path = checkpoint::save(&dir.checkpoints(), &params, &saved)?;
+                let best = state.best.as_ref().map(|best| best.step);
+                checkpoint::prune(&dir.checkpoints(), run.checkpoint.keep, best)?;
+                clock.saved();
+                tell(Event::Saved { path: &path });
+            }
+            if stopping && !state.finished {
+                return Ok(Outcome::Interrupted { step: state.step });
+            }
+            clock.resume_training();
+        }
+    }
+
+    // The chosen weights are those of the best validation.
+    let best = state.best.as_ref().map_or(state.step, |best| best.step);
+    let path = checkpoint::path_of(&dir.checkpoints(), best);
+    let chosen = checkpoint::load_chosen::<B::InnerBackend>(&path, &params, &settings, device)?;
+    checkpoint::save_weights(&dir.model(), &params, &chosen)?;
+    Ok(Outcome::Finished(state))
+}
+
+/// Gradients of the mean loss over all images of a group of batches, and the named losses, each `[1]`.
+#[allow(clippy::type_complexity)]
+fn group_gradients<B, C>(
+    model: &C::Model<B>,
+    group: Vec<HostBatch>,
+    seed: u64,
+    step: usize,
+    device: &B::Device,
+) -> (Vec<Option<Tensor<B::InnerBackend, 1>>>, Parts<B::InnerBackend>)
+where
+    B: AutodiffBackend,
+    C: ObjectiveConfig,
+    C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>>,
+{
+    let images: usize = group.iter().map(HostBatch::len).sum();
+    let mut sum = None;
+    let mut parts = Parts { names: Vec::new(), values: Vec::new() };
+    for (i, batch) in group.into_iter().enumerate() {
+        let share = batch.len() as f64 / images as f64;
+        B::seed(device, Key::new(seed).named("step").with(step as u64).with(i as u64).seed());
+        let losses = model.losses(batch.to_device(device));
+        let found = gradients::<B, _>(model, &losses.total.mul_scalar(share).backward());
+        sum = Some(accumulate(sum, found));
+        parts.add(losses.parts.into_iter().map(|p| (p.name, p.value.inner().mul_scalar(share))).collect());
+    }
+    (sum.unwrap_or_default(), parts)
+}
+
+/// Named losses of one update, still on the device.
+struct Parts<B: Backend> {
+    names: Vec<&'static str>,
+    values: Vec<Tensor<B, 1>>,
+}
+
+impl<B: Backend> Parts<B> {
+    fn add(&mut self, more: Vec<(&'static str, Tensor<B, 1>)>) {
+        if self.values.is_empty() {
+            (self.names, self.values) = more.into_iter().unzip();
+        } else {
+            let old = std::mem::take(&mut self.values);
+            self.values = old.into_iter().zip(more).map(|(a, (_, b))| a + b).collect();
+        }
+    }
+}
+
+/// The named losses since the last line of the log: on the device until they are fetched.
+struct Window<B: Backend> {
+    names: Vec<&'static str>,
+    waiting: Vec<(f64, Vec<Tensor<B, 1>>)>,
+    rows: Vec<Vec<f32>>,
+}
+
+impl<B: Backend> Window<B> {
+    fn new(rows: Vec<Vec<f32>>) -> Self {
+        Self { names: Vec::new(), waiting: Vec::new(), rows }
+    }
+
+    fn push(&mut self, lr: f64, parts: Parts<B>) {
+        self.names = parts.names;
+        self.waiting.push((lr, parts.values));
+    }
+
+    /// Brings what is waiting to the host; `step` is the last one's. A loss that is no number stops training
+    /// here, before anything of it can be saved.
+    fn fetch(&mut self, step: usize, steps_per_epoch: usize) -> Result<()> {
+        let first = step + 1 - self.waiting.len();
+        for (i, (learning_rate, values)) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
+            let row: Vec<f32> =
+                values.into_iter().flat_map(|v| v.into_data().iter::<f32>().collect::<Vec<_>>()).collect();
+            if let Some(&loss) = row.iter().find(|value| !value.is_finite()) {
+                let step = first + i;
+                let epoch = (step - 1) / steps_per_epoch + 1;
+                return Err(TrainError::NotFinite { step, epoch, learning_rate, loss });
+            }
+            self.rows.push(row);
+        }
+        Ok(())
+    }
+
+    /// Means over the window, which is empty afterwards.
+    fn line(&mut self, step: usize, epoch: usize, learning_rate: f64) -> MetricsLine {
+        let rows = std::mem::take(&mut self.rows);
+        let mean = |i: usize| {
+            rows.iter().filter_map(|row| row.get(i)).map(|v| f64::from(*v)).sum::<f64>() / rows.len() as f64
+        };
+        let values = self.names.iter().enumerate().map(|(i, name)| ((*name).to_string(), mean(i))).collect();
+        MetricsLine { split: "train".into(), step, epoch, learning_rate, values }
+    }
+}
+
+/// Time: for showing and for deciding when to save, never for what is computed.
+struct Clock {
+    begun: Instant,
+    before: f64,
+    last_save: Instant,
+    lap: Instant,
+    training: Duration,
+    images: usize,
+}
+
+impl Clock {
+    fn new(before: f64) -> Self {
+        let now = Instant::now();
+        Self { begun: now, before, last_save: now, lap: now, training: Duration::ZERO, images: 0 }
+    }
+
+    fn trained(&mut self, images: usize) {
+        self.training += self.lap.elapsed();
+        self.lap = Instant::now();
+        self.images += images;
+    }
+
+    fn resume_training(&mut self) {
+        self.lap = Instant::now();
+    }
+
+    fn due(&self, step: usize, settings: &crate::run::CheckpointSettings) -> bool {
+        (settings.every_steps > 0 && step.is_multiple_of(settings.every_steps))
+            || (settings.every_seconds > 0
+                && self.last_save.elapsed() >= Duration::from_secs(settings.every_seconds))
+    }
+
+    fn saved(&mut self) {
+        self.last_save = Instant::now();
+    }
+
+    fn images_per_second(&self) -> f64 {
+        self.images as f64 / self.training.as_secs_f64().max(1e-9)
+    }
+
+    fn train_seconds(&self) -> f64 {
+        self.before + self.begun.elapsed().as_secs_f64()
+    }
+
+    fn line(&self, event: &str, step: usize) -> TimingLine {
+        TimingLine {
+            event: event.into(),
+            step,
+            images_per_second: self.images_per_second(),
+            train_seconds: self.train_seconds(),
+        }
+    }
+}

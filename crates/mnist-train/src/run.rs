@@ -1,0 +1,372 @@
+//! A run's settings: defaults, then a recipe, then `key=value` pairs, all checked before anything starts.
+//!
+//! The idea of one file that is one run is big_vision's. Merging happens on TOML tables, so that a misspelt
+//! key is an error with the nearest known keys, never a setting silently ignored.
+
+use std::path::Path;
+
+use mnist_data::Augment;
+use mnist_model::{nets::NetSettings, objectives::ClassifySettings};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::{
+    error::{Result, TrainError},
+    optimizer::OptimizerSettings,
+    schedule::Schedule,
+};
+
+/// All settings of a run. Field names are the keys of recipes and of `--set`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default)]
+pub struct Run {
+    /// Name of the objective in the registry.
+    pub objective: String,
+    /// Name of the net in the table of nets.
+    pub net: String,
+    /// Seed of every random draw but the split.
+    pub seed: u64,
+    /// Passes over the training split.
+    pub epochs: usize,
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// Batches whose gradients are averaged into one update.
+    pub accumulate: usize,
+    /// Data.
+    pub data: DataSettings,
+    /// Augmentation of training images.
+    pub augment: Augment,
+    /// Learning rate.
+    pub schedule: Schedule,
+    /// Update rule.
+    pub optimizer: OptimizerSettings,
+    /// Moving average of weights.
+    pub ema: EmaSettings,
+    /// Stopping before the last epoch.
+    pub early_stopping: EarlyStopping,
+    /// When to save.
+    pub checkpoint: CheckpointSettings,
+    /// When to log.
+    pub log: LogSettings,
+    /// The objective `classify`.
+    pub classify: ClassifySettings,
+    /// Settings of the nets, each under its own name.
+    #[serde(flatten)]
+    pub nets: NetSettings,
+}
+
+/// Settings of the data.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default)]
+pub struct DataSettings {
+    /// Name of the data set.
+    pub name: String,
+    /// Images taken from the training file for validation.
+    pub validation: usize,
+    /// Seed of the split, apart from the run's seed so that runs stay comparable.
+    pub split_seed: u64,
+    /// Use only the first N images of the training split; 0 is all.
+    pub limit: usize,
+    /// Threads that prepare batches ahead; the bits do not depend on it.
+    pub workers: usize,
+}
+
+/// Settings of the moving average of weights; where it is on, it is what is validated and kept.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[serde(default)]
+pub struct EmaSettings {
+    /// Memory of the average, in [0, 1); 0 is off.
+    pub decay: f64,
+}
+
+/// Settings of early stopping.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[serde(default)]
+pub struct EarlyStopping {
+    /// Epochs without a better validation score after which training stops; 0 is never.
+    pub patience: usize,
+}
+
+/// Settings of checkpoints. One is always written when validation finds a better score and at the end.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default)]
+pub struct CheckpointSettings {
+    /// Steps between two checkpoints; 0 is never by steps.
+    pub every_steps: usize,
+    /// Seconds between two checkpoints; 0 is never by time.
+    pub every_seconds: u64,
+    /// How many of the newest to keep, besides the best.
+    pub keep: usize,
+}
+
+/// Settings of the log.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default)]
+pub struct LogSettings {
+    /// Steps whose means make one line of metrics.jsonl.
+    pub every_steps: usize,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            objective: "classify".into(),
+            net: "cnn".into(),
+            seed: 1,
+            epochs: 8,
+            batch_size: 64,
+            accumulate: 1,
+            data: DataSettings::default(),
+            augment: Augment::default(),
+            schedule: Schedule::default(),
+            optimizer: OptimizerSettings::default(),
+            ema: EmaSettings::default(),
+            early_stopping: EarlyStopping::default(),
+            checkpoint: CheckpointSettings::default(),
+            log: LogSettings::default(),
+            classify: ClassifySettings::default(),
+            nets: NetSettings::default(),
+        }
+    }
+}
+
+impl Default for DataSettings {
+    fn default() -> Self {
+        Self { name: "mnist".into(), validation: 5_000, split_seed: 0, limit: 0, workers: 1 }
+    }
+}
+
+impl Default for CheckpointSettings {
+    fn default() -> Self {
+        Self { every_steps: 0, every_seconds: 30, keep: 2 }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { every_steps: 20 }
+    }
+}
+
+impl Run {
+    /// Defaults, then a recipe (its text, and its name for errors), then `key=value` pairs.
+    ///
+    /// # Errors
+    /// [`TrainError::Settings`]: an unknown key (with the nearest known ones), a wrong type, a value that makes
+    /// no sense.
+    pub fn resolve(recipe: Option<(&str, &Path)>, sets: &[String]) -> Result<Self> {
+        let mut table = defaults()?;
+        if let Some((text, name)) = recipe {
+            let in_file = |e: String| TrainError::Settings(format!("{}: {e}", name.display()));
+            let given: Table = text.parse().map_err(|e: toml::de::Error| in_file(e.to_string()))?;
+            merge(&mut table, given, "").map_err(in_file)?;
+        }
+        for set in sets {
+            let in_set = |e: String| TrainError::Settings(format!("--set {set}: {e}"));
+            let Some((key, value)) = set.split_once('=') else {
+                return Err(in_set("write key=value, for example --set epochs=3".into()));
+            };
+            merge(&mut table, nested(key.trim(), parse_value(value.trim())), "").map_err(in_set)?;
+        }
+        let run = from_table(table).map_err(TrainError::Settings)?;
+        run.check().map_err(TrainError::Settings)?;
+        Ok(run)
+    }
+
+    /// Reads settings back that [`Run::to_table`] wrote; keys that were left out take their defaults.
+    ///
+    /// # Errors
+    /// A message: unknown keys, wrong types, values that make no sense.
+    pub fn from_saved(given: Table) -> Result<Self, String> {
+        let mut table = defaults().map_err(|e| e.to_string())?;
+        merge(&mut table, given, "")?;
+        let run = from_table(table)?;
+        run.check()?;
+        Ok(run)
+    }
+
+    /// Every setting that has a part in this run: those of other nets are left out.
+    ///
+    /// # Errors
+    /// [`TrainError::Settings`] where a number does not fit into TOML's 64-bit integers.
+    pub fn to_table(&self) -> Result<Table> {
+        let mut table = Table::try_from(self)
+            .map_err(|e| TrainError::Settings(format!("settings do not fit into TOML: {e}")))?;
+        table.retain(|key, _| *key == self.net || NetSettings::TABLE.iter().all(|(net, _)| net != &key));
+        Ok(table)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (name, value) in [
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("accumulate", self.accumulate),
+            ("log.every_steps", self.log.every_steps),
+            ("checkpoint.keep", self.checkpoint.keep),
+            ("data.workers", self.data.workers),
+        ] {
+            if value == 0 || value > 1_000_000 {
+                return Err(format!("{name} is {value}; it has to be 1 to 1000000"));
+            }
+        }
+        if !(0.0..1.0).contains(&self.ema.decay) {
+            return Err(format!("ema.decay is {}; it has to be 0 (off) or more, and below 1", self.ema.decay));
+        }
+        self.schedule.check()?;
+        self.optimizer.check()?;
+        self.augment.validate().map_err(|e| e.to_string())
+    }
+}
+
+fn defaults() -> Result<Table> {
+    Table::try_from(Run::default()).map_err(|e| TrainError::Settings(e.to_string()))
+}
+
+fn from_table(table: Table) -> Result<Run, String> {
+    Value::Table(table).try_into().map_err(|e: toml::de::Error| e.to_string().trim_end().to_string())
+}
+
+/// `a.b.c` and a value as nested tables.
+fn nested(key: &str, value: Value) -> Table {
+    let (first, value) = match key.split_once('.') {
+        Some((first, rest)) => (first, Value::Table(nested(rest, value))),
+        None => (key, value),
+    };
+    Table::from_iter([(first.to_string(), value)])
+}
+
+/// A TOML value, or else the text itself: `--set net=mlp` needs no quotes.
+fn parse_value(text: &str) -> Value {
+    let line: Result<Table, _> = format!("v = {text}").parse();
+    line.ok()
+        .filter(|table| table.len() == 1)
+        .and_then(|mut table| table.remove("v"))
+        .unwrap_or_else(|| Value::String(text.into()))
+}
+
+/// Puts `given` over `table`, which holds every known key.
+fn merge(table: &mut Table, given: Table, prefix: &str) -> Result<(), String> {
+    for (key, value) in given {
+        let path = format!("{prefix}{key}");
+        match (table.get_mut(&key), value) {
+            (None, _) => return Err(unknown(&path)),
+            (Some(Value::Table(known)), Value::Table(value)) => merge(known, value, &format!("{path}."))?,
+            (Some(Value::Table(known)), value) => {
+                let keys: Vec<_> = known.keys().map(|k| format!("{path}.{k}")).collect();
+                return Err(format!("{path} is a group of settings, not {value}; set one of {}", keys.join(", ")));
+            }
+            (Some(known), value) => *known = fitted(known, value, &path)?,
+        }
+    }
+    Ok(())
+}
+
+/// `value`, if it is of the type of `known`; a whole number may stand for a fraction.
+fn fitted(known: &Value, value: Value, path: &str) -> Result<Value, String> {
+    match (known, value) {
+        (Value::Float(_), Value::Integer(whole)) => Ok(Value::Float(whole as f64)),
+        (known, value) if known.same_type(&value) => Ok(value),
+        (known, value) => Err(format!("{path} is {value}, {}; it has to be {}", kind(&value), kind(known))),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a group of settings",
+        Value::Datetime(_) => "a date",
+    }
+}
+
+fn unknown(path: &str) -> String {
+    let mut known = Vec::new();
+    if let Ok(table) = defaults() {
+        leaves(&table, "", &mut known);
+    }
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_string();
+    let distance =
+        |key: &String| strsim::damerau_levenshtein(path, key).min(strsim::damerau_levenshtein(&last(path), &last(key)) + 1);
+    known.sort_by_cached_key(distance);
+    known.truncate(3);
+    format!("there is no setting {path}; the nearest are {}", known.join(", "))
+}
+
+fn leaves(table: &Table, prefix: &str, found: &mut Vec<String>) {
+    for (key, value) in table {
+        match value {
+            Value::Table(table) => leaves(table, &format!("{prefix}{key}."), found),
+            _ => found.push(format!("{prefix}{key}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(recipe: &str, sets: &[&str]) -> Result<Run, String> {
+        let sets: Vec<_> = sets.iter().map(ToString::to_string).collect();
+        Run::resolve(Some((recipe, Path::new("r.toml"))), &sets).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn later_settings_win() {
+        let run = resolve("net = 'mlp'\nepochs = 3\n[mlp]\nhidden = [64]\n", &["epochs=5", "net=cnn"]).unwrap();
+        assert_eq!((run.epochs, run.net.as_str(), run.nets.mlp.hidden), (5, "cnn", vec![64]));
+        assert_eq!(run.batch_size, Run::default().batch_size);
+    }
+
+    #[test]
+    fn values_need_no_quotes_and_whole_numbers_may_be_fractions() {
+        let run = resolve("", &["schedule.kind=cosine", "augment.rotation=10", "mlp.hidden=[1, 2]"]).unwrap();
+        assert_eq!(run.schedule.kind, crate::schedule::ScheduleKind::Cosine);
+        assert_eq!(run.augment.rotation, 10.0);
+        assert_eq!(run.nets.mlp.hidden, [1, 2]);
+    }
+
+    #[test]
+    fn mistakes_name_the_key_and_what_is_wanted() {
+        for (recipe, set, wanted) in [
+            ("", "epoch=3", "no setting epoch; the nearest are epochs"),
+            ("", "optimizer.weight_deacy=0", "optimizer.weight_decay"),
+            ("", "learning_rate=0.1", "schedule.learning_rate"),
+            ("", "epochs=many", "epochs is \"many\", a text; it has to be a whole number"),
+            ("", "epochs=-1", "epochs"),
+            ("", "epochs=0", "epochs is 0; it has to be 1"),
+            ("", "epochs", "write key=value"),
+            ("", "optimizer=adam", "optimizer is a group of settings"),
+            ("", "optimizer.rule=lion", "lion"),
+            ("", "ema.decay=1.5", "ema.decay is 1.5"),
+            ("", "schedule.learning_rate=nan", "schedule.learning_rate is NaN"),
+            ("epochs = ", "epochs=1", "r.toml"),
+            ("[shedule]\nkind='cosine'", "epochs=1", "r.toml: there is no setting shedule"),
+        ] {
+            let error = resolve(recipe, &[set]).unwrap_err();
+            assert!(error.contains(wanted), "{set}: {error:?} lacks {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn saved_settings_read_back_the_same_without_other_nets() {
+        let run = resolve("", &["net=mlp", "schedule.learning_rate=0.1234567890123", "seed=77"]).unwrap();
+        let table = run.to_table().unwrap();
+        assert!(table.contains_key("mlp") && !table.contains_key("cnn"));
+        let text = toml::to_string(&table).unwrap();
+        assert_eq!(Run::from_saved(text.parse().unwrap()).unwrap(), run);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(10_000))]
+        #[test]
+        fn no_recipe_panics(noise in "[a-z\\[\\]{}=.\"'\n0-9#, -]{0,80}", at in 0usize..400, key in "[a-z_.]{0,24}") {
+            let mut text = toml::to_string(&Run::default().to_table().unwrap()).unwrap();
+            let at = at.min(text.len());
+            text.insert_str(at, &noise);
+            let _ = Run::resolve(Some((&text, Path::new("r.toml"))), &[format!("{key}={noise}")]);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! A run directory: what is in it, who may write to it, how files get into it whole.
+//!
+//! ```text
+//! runs/NAME/run.toml           every resolved setting, the model's facts, where it came from
+//!           metrics.jsonl      one object a line; equal bit for bit between a resumed and an uninterrupted run
+//!           timing.jsonl       speed; not comparable between runs
+//!           checkpoints/       step-00000860/{tensors.safetensors, state.json}
+//!           model.safetensors  the chosen weights
+//!           evaluation.json    figures of the test split
+//!           curves.png  report.html
+//! ```
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::{
+    error::{Result, TrainError},
+    run::Run,
+};
+
+/// What a model is made for; found out from the data once, kept with the run so that prediction needs no data.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// Height and width of the images, in pixels.
+    pub size: [usize; 2],
+    /// Name of each class.
+    pub classes: Vec<String>,
+    /// Mean of the training pixels (in 0-1).
+    pub mean: f32,
+    /// Standard deviation of the training pixels (in 0-1).
+    pub std: f32,
+}
+
+/// Where a run came from.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Version of this crate.
+    pub version: String,
+    /// Commit of the sources, or "unknown".
+    pub git_commit: String,
+    /// Backend the run began on.
+    pub backend: String,
+    /// SHA-256 over the training data.
+    pub data_digest: String,
+}
+
+/// A run as run.toml holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedRun {
+    /// Settings.
+    pub run: Run,
+    /// What the model is made for.
+    pub facts: Facts,
+    /// Where it came from.
+    pub provenance: Provenance,
+}
+
+impl SavedRun {
+    /// The text of run.toml.
+    ///
+    /// # Errors
+    /// [`TrainError::Settings`] where a number does not fit into TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        let text = |table: &Table| toml::to_string(table).map_err(|e| TrainError::Settings(e.to_string()));
+        let mut table = self.run.to_table()?;
+        for (key, part) in
+            [("model", Table::try_from(&self.facts)), ("provenance", Table::try_from(&self.provenance))]
+        {
+            let part = part.map_err(|e| TrainError::Settings(e.to_string()))?;
+            table.insert(key.into(), Value::Table(part));
+        }
+        text(&table)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut table: Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
+        let facts: Facts = take(&mut table, "model")?;
+        let provenance = take(&mut table, "provenance")?;
+        let plausible = facts.mean.is_finite() && facts.std.is_finite() && facts.std > 0.0;
+        if !plausible || facts.classes.is_empty() || facts.size.iter().any(|&n| n == 0 || n > 4096) {
+            return Err(format!("[model] makes no sense: {facts:?}"));
+        }
+        Ok(Self { run: Run::from_saved(table)?, facts, provenance })
+    }
+}
+
+fn take<T: serde::de::DeserializeOwned>(table: &mut Table, key: &str) -> Result<T, String> {
+    let part = table.remove(key).ok_or_else(|| format!("it has no [{key}]"))?;
+    part.try_into().map_err(|e: toml::de::Error| format!("[{key}]: {e}"))
+}
+
+/// A run directory on disk.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// Makes the directory of a new run, locks it and writes its run.toml.
+    ///
+    /// # Errors
+    /// [`TrainError::Exists`] if there is one already; [`TrainError::Locked`]; [`TrainError::Io`].
+    pub fn create(path: &Path, saved: &SavedRun) -> Result<(Self, RunLock)> {
+        let dir = Self { path: path.to_path_buf() };
+        if dir.run_toml().exists() {
+            return Err(TrainError::Exists { path: dir.path });
+        }
+        fs::create_dir_all(dir.checkpoints()).map_err(TrainError::io("make the directory", &dir.checkpoints()))?;
+        let lock = dir.lock()?;
+        write_whole(&dir.run_toml(), saved.to_toml()?.as_bytes())?;
+        Ok((dir, lock))
+    }
+
+    /// Finds a run by its directory, or by its name under `runs`.
+    ///
+    /// # Errors
+    /// [`TrainError::NoRun`] naming the places that were tried.
+    pub fn find(wanted: &str, runs: &Path) -> Result<Self> {
+        let tried = vec![PathBuf::from(wanted), runs.join(wanted)];
+        match tried.iter().find(|path| path.join("run.toml").is_file()) {
+            Some(path) => Ok(Self { path: path.clone() }),
+            None => Err(TrainError::NoRun { wanted: wanted.into(), tried }),
+        }
+    }
+
+    /// All runs under `runs`, by name. None where the directory is not there.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub fn all(runs: &Path) -> Result<Vec<Self>> {
+        if !runs.exists() {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for entry in fs::read_dir(runs).map_err(TrainError::io("read", runs))? {
+            let path = entry.map_err(TrainError::io("read", runs))?.path();
+            if path.join("run.toml").is_file() {
+                found.push(Self { path });
+            }
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Last part of the path.
+    pub fn name(&self) -> String {
+        self.path.file_name().map_or_else(|| self.path.display().to_string(), |n| n.to_string_lossy().into())
+    }
+
+    /// run.toml: every resolved setting.
+    pub fn run_toml(&self) -> PathBuf {
+        self.path.join("run.toml")
+    }
+
+    /// metrics.jsonl.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// timing.jsonl.
+    pub fn timing(&self) -> PathBuf {
+        self.path.join("timing.jsonl")
+    }
+
+    /// checkpoints/.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// model.safetensors: the chosen weights.
+    pub fn model(&self) -> PathBuf {
+        self.path.join("model.safetensors")
+    }
+
+    /// evaluation.json: figures of the test split.
+    pub fn evaluation(&self) -> PathBuf {
+        self.path.join("evaluation.json")
+    }
+
+    /// report.html.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
+    /// curves.png.
+    pub fn curves(&self) -> PathBuf {
+        self.path.join("curves.png")
+    }
+
+    /// Reads run.toml.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]; [`TrainError::Damaged`].
+    pub fn load(&self) -> Result<SavedRun> {
+        let path = self.run_toml();
+        let text = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
+        SavedRun::parse(&text).map_err(|reason| TrainError::Damaged { path, reason })
+    }
+
+    /// Keeps every other process from writing to this run as long as the returned value lives; the system
+    /// gives the lock back when the process ends, however it ends.
+    ///
+    /// # Errors
+    /// [`TrainError::Locked`] naming the holder's process; [`TrainError::Io`].
+    pub fn lock(&self) -> Result<RunLock> {
+        let path = self.path.join("run.lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(TrainError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                return Err(TrainError::Locked { path: self.path.clone(), holder: holder.trim().into() });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(TrainError::Io { action: "lock", path, source });
+            }
+        }
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "process {}", std::process::id())
+        };
+        write(&mut file).map_err(TrainError::io("write", &path))?;
+        Ok(RunLock { _file: file })
+    }
+}
+
+/// Proof that no other process writes to a run: see [`RunDir::lock`].
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+}
+
+/// Writes a file so that it exists whole or not at all: temporary name, fsync, rename, fsync of the directory.
+///
+/// # Errors
+/// [`TrainError::Io`].
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || {
+        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        make_readable(file.as_file())?;
+        file.persist(path).map_err(|e| e.error)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(TrainError::io("write", path))
+}
+
+/// Temporary files are private; results need not be.
+#[cfg(unix)]
+fn make_readable(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_file: &File) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved() -> SavedRun {
+        SavedRun {
+            run: Run::default(),
+            facts: Facts { size: [28, 28], classes: vec!["0".into(), "1".into()], mean: 0.1307, std: 0.3081 },
+            provenance: Provenance {
+                version: "0.1.0".into(),
+                git_commit: "unknown".into(),
+                backend: "flex".into(),
+                data_digest: "00".into(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_run_reads_back_as_written() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (dir, _lock) = RunDir::create(&tmp.path().join("a"), &saved()).unwrap();
+        assert_eq!(dir.load().unwrap(), saved());
+        assert!(matches!(RunDir::create(dir.path(), &saved()), Err(TrainError::Exists { .. })));
+        assert_eq!(RunDir::find("a", tmp.path()).unwrap().path(), dir.path());
+        assert_eq!(RunDir::all(tmp.path()).unwrap().len(), 1);
+        let error = RunDir::find("b", tmp.path()).unwrap_err().to_string();
+        assert!(error.contains("\"b\" is not a run"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_run_file_is_named() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (dir, _lock) = RunDir::create(&tmp.path().join("a"), &saved()).unwrap();
+        let whole = fs::read_to_string(dir.run_toml()).unwrap();
+        for (damage, wanted) in [
+            (whole.replace("[model]", "[modle]"), "it has no [model]"),
+            (whole.replace("epochs", "epocks"), "epochs"),
+            (whole.replace("std = ", "std = -"), "makes no sense"),
+            ("]".into(), "run.toml is damaged"),
+        ] {
+            fs::write(dir.run_toml(), damage).unwrap();
+            let error = dir.load().unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_second_lock_is_refused_until_the_first_is_gone() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (dir, first) = RunDir::create(&tmp.path().join("a"), &saved()).unwrap();
+        let error = dir.lock().unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        dir.lock().unwrap();
+    }
+}

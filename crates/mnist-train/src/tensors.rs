@@ -1,0 +1,82 @@
+//! A module's tensors as a flat list, in the fixed order of its fields, and back.
+//!
+//! Optimizer, moving average and checkpoints work on this list: they need no knowledge of the module, a name
+//! for each tensor comes with it, and shapes are checked before anything is put back.
+
+use burn::{
+    module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param},
+    tensor::{
+        Tensor,
+        backend::{AutodiffBackend, Backend},
+    },
+};
+
+/// All float tensors of a module, each flattened to `[n]`.
+pub fn flatten<B: Backend, M: Module<B>>(module: &M) -> Vec<Tensor<B, 1>> {
+    struct Take<B: Backend>(Vec<Tensor<B, 1>>);
+    impl<B: Backend> ModuleVisitor<B> for Take<B> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            self.0.push(param.val().flatten(0, D - 1));
+        }
+    }
+    let mut take = Take(Vec::new());
+    module.visit(&mut take);
+    take.0
+}
+
+/// Puts a list as [`flatten`] makes it back into a module of the same build.
+///
+/// # Panics
+/// If the list is not of this module's make: callers check names and shapes first.
+pub fn unflatten<B: Backend, M: Module<B>>(module: M, values: Vec<Tensor<B, 1>>) -> M {
+    struct Put<B: Backend>(std::vec::IntoIter<Tensor<B, 1>>);
+    impl<B: Backend> ModuleMapper<B> for Put<B> {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+            let (id, old, mapper) = param.consume();
+            let Some(new) = self.0.next() else { unreachable!("the list is shorter than the module") };
+            Param::from_mapped_value(id, new.reshape(old.dims()), mapper)
+        }
+    }
+    module.map(&mut Put(values.into_iter()))
+}
+
+/// As [`unflatten`], for a module that is being trained: what was trained stays so.
+///
+/// # Panics
+/// As [`unflatten`].
+pub fn unflatten_trained<B, M>(module: M, values: Vec<Tensor<B::InnerBackend, 1>>) -> M
+where
+    B: AutodiffBackend,
+    M: AutodiffModule<B>,
+{
+    struct Put<B: AutodiffBackend>(std::vec::IntoIter<Tensor<B::InnerBackend, 1>>);
+    impl<B: AutodiffBackend> ModuleMapper<B> for Put<B> {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+            let (id, old, mapper) = param.consume();
+            let Some(new) = self.0.next() else { unreachable!("the list is shorter than the module") };
+            let new = Tensor::from_inner(new.reshape(old.dims())).set_require_grad(old.is_require_grad());
+            Param::from_mapped_value(id, new, mapper)
+        }
+    }
+    module.map(&mut Put::<B>(values.into_iter()))
+}
+
+/// Gradients of a module's tensors, in the order of [`flatten`]; `None` where the loss does not depend on one.
+pub fn gradients<B, M>(module: &M, grads: &B::Gradients) -> Vec<Option<Tensor<B::InnerBackend, 1>>>
+where
+    B: AutodiffBackend,
+    M: AutodiffModule<B>,
+{
+    struct Take<'a, B: AutodiffBackend> {
+        from: &'a B::Gradients,
+        found: Vec<Option<Tensor<B::InnerBackend, 1>>>,
+    }
+    impl<B: AutodiffBackend> ModuleVisitor<B> for Take<'_, B> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            self.found.push(param.val().grad(self.from).map(|g| g.flatten(0, D - 1)));
+        }
+    }
+    let mut take = Take::<B> { from: grads, found: Vec::new() };
+    module.visit(&mut take);
+    take.found
+}
