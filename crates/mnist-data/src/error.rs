@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::places::fetch_command;
+
 /// `Result` with [`DataError`].
 pub type Result<T, E = DataError> = std::result::Result<T, E>;
 
@@ -43,8 +45,9 @@ pub enum DataError {
     /// A known data set's file has other contents than the published ones.
     #[error(
         "{}: SHA-256 of the unpacked contents: found {found}, wanted {wanted}; this is not the published `{set}`: \
-         fetch it again with `mnist-cli data fetch {set}`, or, if it is a data set of your own, give it another name",
-        path.display()
+         fetch it again with `{}`, or, if it is a data set of your own, give it another name",
+        path.display(),
+        fetch_command(set, path.parent().unwrap_or(path))
     )]
     Digest {
         /// The data set's name in the table of sources.

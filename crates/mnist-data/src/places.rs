@@ -32,6 +32,13 @@ pub fn cache_dir() -> Result<PathBuf> {
     })
 }
 
+/// The command that puts good files of the set `name` where those in `dir` were found.
+pub fn fetch_command(name: &str, dir: &Path) -> String {
+    // `dir` is PLACE/<name>/ or PLACE itself; the former comes first.
+    let place = if dir.ends_with(name) { dir.parent().unwrap_or(dir) } else { dir };
+    format!("mnist-cli data fetch {name} --into {}", place.display())
+}
+
 /// Finds the files of the set `name`; see [`DataSet::open`](crate::DataSet::open) for the order.
 pub(crate) fn find(name: &str, data_dir: Option<&Path>) -> Result<Files> {
     check_name(name)?;
@@ -112,16 +119,19 @@ fn files_in(dir: &Path) -> Result<Files, String> {
 }
 
 fn advice(name: &str, data_dir: Option<&Path>) -> String {
-    let elsewhere = if data_dir.is_some() {
-        "The given data directory is the only place then; without it "
-    } else {
-        "Or name a directory with `--data-dir DIR` or "
-    };
-    let elsewhere = format!(
-        "{elsewhere}{DATA_DIR_VARIABLE}, the repository's datasets/ and the user's cache are looked at too."
-    );
-    match Source::find(name) {
-        Ok(_) => format!("Fetch it with `mnist-cli data fetch {name}`. {elsewhere}"),
-        Err(unknown) => format!("It cannot be fetched: {unknown}. {elsewhere}"),
+    if let Err(unknown) = Source::find(name) {
+        return format!(
+            "It cannot be fetched: {unknown}. Name its directory with `--data-dir DIR` or {DATA_DIR_VARIABLE}."
+        );
+    }
+    match data_dir {
+        Some(dir) => format!(
+            "Fetch it into the given directory with `mnist-cli data fetch {name} --into {}`, or leave the directory \
+             out to have {DATA_DIR_VARIABLE}, the repository's datasets/ and the user's cache looked at.",
+            dir.display()
+        ),
+        None => format!(
+            "Fetch it with `mnist-cli data fetch {name}`, or name its directory with `--data-dir DIR` or {DATA_DIR_VARIABLE}."
+        ),
     }
 }
