@@ -1,0 +1,147 @@
+//! `data`: look at a data set, check its files, fetch it.
+
+mod fetch;
+mod info;
+mod picture;
+mod show;
+mod verify;
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Subcommand;
+use mnist_data::DataSet;
+
+/// What to do with a data set.
+#[derive(Subcommand, Debug)]
+pub(crate) enum DataCommand {
+    /// Explain features, labels and splits with the set's own numbers
+    Info(info::Info),
+    /// Show examples in the terminal, or as a grid in a PNG file
+    Show(show::Show),
+    /// Compare the files with the published SHA-256
+    Verify(verify::Verify),
+    /// Fetch a known set into the user's cache
+    Fetch(fetch::Fetch),
+}
+
+/// Which data set.
+#[derive(clap::Args, Debug)]
+pub(crate) struct WhichSet {
+    /// Name of the data set: a known one (mnist, fashion-mnist) or that of a directory in the same format
+    #[arg(long = "data", value_name = "NAME", default_value = "mnist")]
+    name: String,
+}
+
+impl WhichSet {
+    fn open(&self, data_dir: Option<&Path>) -> Result<DataSet> {
+        Ok(DataSet::open(&self.name, data_dir)?)
+    }
+}
+
+/// Does it; `data_dir` is the directory to look in, if one was given.
+pub(crate) fn run(command: &DataCommand, data_dir: Option<&Path>) -> Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    run_into(command, data_dir, &mut out)?;
+    Ok(out.flush()?)
+}
+
+fn run_into(command: &DataCommand, data_dir: Option<&Path>, out: &mut impl Write) -> Result<()> {
+    match command {
+        DataCommand::Info(info) => info.run(data_dir, out),
+        DataCommand::Show(show) => show.run(data_dir, out),
+        DataCommand::Verify(verify) => verify.run(data_dir, out),
+        DataCommand::Fetch(fetch) => fetch.run(data_dir, out),
+    }
+}
+
+/// A number with commas between its thousands.
+fn grouped(number: impl ToString) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(subcommand)]
+        command: DataCommand,
+    }
+
+    /// What `data ...` prints, or its error.
+    fn data(typed: &[&str]) -> Result<String> {
+        let typed = Typed::try_parse_from(std::iter::once(&"data").chain(typed))?;
+        let mut out = Vec::new();
+        run_into(&typed.command, None, &mut out)?;
+        Ok(String::from_utf8(out)?)
+    }
+
+    #[test]
+    fn info_explains_with_the_real_numbers() {
+        let text = data(&["info"]).unwrap();
+        let parts = [
+            "[60000, 28, 28]",
+            "6,742  11.24 %",
+            "28 x 28 = 784 pixels",
+            "(x - 0.1307) / 0.3081: paper is -0.4242, ink is 2.8215",
+            "train   55,000",
+            "valid    5,000",
+            "   .  49 238 253 253",
+            "152 zeros",
+            "x[152..] = 0.0118, 0.0706",
+            "one-hot vector: [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]",
+        ];
+        for part in parts {
+            assert!(text.contains(part), "`{part}` is missing in\n{text}");
+        }
+        let error = data(&["info", "--example", "60000"]).unwrap_err().to_string();
+        assert!(error.contains("no example 60000") && error.contains("60,000"), "{error}");
+    }
+
+    #[test]
+    fn show_picks_split_class_and_number() {
+        let text =
+            data(&["show", "--class", "7", "--count", "3", "--from", "1", "--split", "valid"]).unwrap();
+        assert_eq!(text.matches(": 7").count(), 3, "{text}");
+        assert!(text.contains('█'));
+        assert_eq!(data(&["show", "--mean"]).unwrap().matches(": mean of").count(), 10);
+        assert!(data(&["show", "--class", "10"]).unwrap_err().to_string().contains("classes 0-9"));
+        assert!(data(&["show", "--from", "55000"]).unwrap_err().to_string().contains("55,000"));
+        assert!(data(&["show", "--count", "0"]).is_err());
+    }
+
+    #[test]
+    fn verify_and_fetch_tell_the_published_files() {
+        assert!(data(&["verify"]).unwrap().ends_with("all files are the published ones\n"));
+        let dir = tempfile::tempdir().unwrap();
+        let into = dir.path().to_str().unwrap();
+        let from = format!("{}/../../datasets", env!("CARGO_MANIFEST_DIR"));
+        let text = data(&["fetch", "mnist", "--from", &from, "--into", into]).unwrap();
+        assert!(text.contains("SHA-256 right"), "{text}");
+        let error =
+            data(&["fetch", "fashion-mnist", "--from", &from, "--into", into]).unwrap_err().to_string();
+        assert!(error.contains("holds neither train-images-idx3-ubyte.gz"), "{error}");
+        assert!(data(&["fetch", "minst"]).is_err());
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (47_040_016, "47,040,016")];
+        for (number, text) in cases {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}
