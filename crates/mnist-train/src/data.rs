@@ -69,5 +69,6 @@ impl TrainingData {
 
 /// Which images of the training file train and which validate.
 pub(crate) fn split(run: &Run, images: &LabelledImages) -> Result<Split> {
-    Ok(Split::stratified(images.labels(), run.data.validation, run.data.split_seed)?)
+    Split::stratified(images.labels(), run.data.validation, run.data.split_seed)
+        .map_err(|e| TrainError::Settings(format!("data.validation: {e}")))
 }

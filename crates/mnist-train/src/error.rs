@@ -87,7 +87,7 @@ pub enum TrainError {
     },
 
     /// What is being resumed does not fit what was begun.
-    #[error("{path} cannot be resumed here: {what} was {begun} when it began and is {now} now; {remedy}")]
+    #[error("{path} does not fit: {what} was {begun} when it began and is {now} now; {remedy}")]
     Changed {
         /// The run directory.
         path: PathBuf,

@@ -184,8 +184,10 @@ where
                     let (step, epoch, loss) = (state.step, epoch + 1, *loss as f32);
                     return Err(TrainError::NotFinite { step, epoch, learning_rate: lr, loss });
                 }
-                better = state.best.as_ref().is_none_or(|best| C::CHOSEN_BY.better(score, best.score));
-                state.epochs_without_gain = if better { 0 } else { state.epochs_without_gain + 1 };
+                let best = state.best.as_ref().map(|best| best.score);
+                let gain = best.is_none_or(|best| C::CHOSEN_BY.better(score, best));
+                state.epochs_without_gain = if gain { 0 } else { state.epochs_without_gain + 1 };
+                better = gain || best == Some(score); // of equals the later one, which has seen more
                 if better {
                     state.best = Some(Best { step: state.step, epoch: epoch + 1, score });
                 }

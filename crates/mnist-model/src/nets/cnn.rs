@@ -1,7 +1,9 @@
-//! A small convolutional net after LeNet-5 (LeCun et al. 1998), with ReLU and max-pooling.
+//! A small convolutional net after LeNet-5 (LeCun et al. 1998), with ReLU.
 //!
-//! Each stage is convolution, optional BatchNorm (arXiv 1502.03167), ReLU, 2x2 max-pool; then one fully
-//! connected layer. No norm by default: on a CPU it costs more than it brings at this size.
+//! Each stage is convolution, optional BatchNorm (arXiv 1502.03167), ReLU, and halves the image: by a stride
+//! of 2 in the convolution (Springenberg et al. 2014, arXiv 1412.6806), or by 2x2 max-pooling, which costs
+//! four times the multiplications. Then one fully connected layer. No norm by default: on a CPU it costs
+//! more than it brings at this size.
 
 use burn::{
     module::Module,
@@ -23,8 +25,10 @@ use crate::blocks::{conv2d, hidden_linear};
 pub struct CnnConfig {
     /// Channels of each stage; every stage halves height and width.
     pub channels: Vec<usize>,
-    /// Side of the square kernels, odd, in pixels.
-    pub kernel: usize,
+    /// Side of each stage's square kernels, odd, in pixels.
+    pub kernels: Vec<usize>,
+    /// Whether stages halve the image by max-pooling; else by a stride of 2.
+    pub pool: bool,
     /// Whether a BatchNorm follows each convolution.
     pub norm: bool,
     /// Length of the feature vector, in units.
@@ -35,7 +39,14 @@ pub struct CnnConfig {
 
 impl Default for CnnConfig {
     fn default() -> Self {
-        Self { channels: vec![16, 32, 64], kernel: 3, norm: false, width: 128, dropout: 0.0 }
+        Self {
+            channels: vec![32, 64, 64],
+            kernels: vec![5, 3, 3],
+            pool: false,
+            norm: false,
+            width: 128,
+            dropout: 0.0,
+        }
     }
 }
 
@@ -48,8 +59,14 @@ impl CnnConfig {
         at_least_one("channels", &self.channels)?;
         at_least_one("width", &[self.width])?;
         share("dropout", self.dropout)?;
-        if self.kernel.is_multiple_of(2) || self.kernel > 27 {
-            return Err(format!("`kernel` is {}; it has to be odd and at most 27", self.kernel));
+        if self.kernels.len() != self.channels.len()
+            || self.kernels.iter().any(|k| k.is_multiple_of(2) || *k > 27)
+        {
+            return Err(format!(
+                "`kernels` is {:?}; it has to hold {} odd numbers of at most 27, one for each of `channels`",
+                self.kernels,
+                self.channels.len()
+            ));
         }
         let [height, width] = self.map_size(size);
         if height == 0 || width == 0 {
@@ -61,8 +78,8 @@ impl CnnConfig {
             ));
         }
         let mut inputs = 1;
-        for &outputs in &self.channels {
-            not_absurd(self.kernel.pow(2).saturating_mul(outputs).saturating_mul(inputs))?;
+        for (&outputs, kernel) in self.channels.iter().zip(&self.kernels) {
+            not_absurd(kernel.pow(2).saturating_mul(outputs).saturating_mul(inputs))?;
             inputs = outputs;
         }
         not_absurd(inputs.saturating_mul(height * width).saturating_mul(self.width))
@@ -72,9 +89,10 @@ impl CnnConfig {
     pub fn init<B: Backend>(&self, size: [usize; 2], device: &B::Device) -> Cnn<B> {
         let mut inputs = 1;
         let mut stages = Vec::with_capacity(self.channels.len());
-        for &outputs in &self.channels {
+        let stride = if self.pool { 1 } else { 2 };
+        for (&outputs, &kernel) in self.channels.iter().zip(&self.kernels) {
             stages.push(Stage {
-                conv: conv2d([inputs, outputs], self.kernel, 1, !self.norm, device),
+                conv: conv2d([inputs, outputs], kernel, stride, !self.norm, device),
                 norm: self.norm.then(|| BatchNormConfig::new(outputs).init(device)),
             });
             inputs = outputs;
@@ -82,7 +100,7 @@ impl CnnConfig {
         let [height, width] = self.map_size(size);
         Cnn {
             stages,
-            pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
+            pool: self.pool.then(|| MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init()),
             features: hidden_linear(inputs * height * width, self.width, device),
             dropout: DropoutConfig::new(self.dropout).init(),
         }
@@ -90,7 +108,8 @@ impl CnnConfig {
 
     /// Height and width after the last stage, in pixels.
     fn map_size(&self, size: [usize; 2]) -> [usize; 2] {
-        self.channels.iter().fold(size, |[height, width], _| [height / 2, width / 2])
+        let half = |n: usize| if self.pool { n / 2 } else { n.div_ceil(2) };
+        self.channels.iter().fold(size, |[height, width], _| [half(height), half(width)])
     }
 }
 
@@ -98,7 +117,7 @@ impl CnnConfig {
 #[derive(Module, Debug)]
 pub struct Cnn<B: Backend> {
     stages: Vec<Stage<B>>,
-    pool: MaxPool2d,
+    pool: Option<MaxPool2d>,
     features: Linear<B>,
     dropout: Dropout,
 }
@@ -117,8 +136,10 @@ impl<B: Backend> Encoder<B> for Cnn<B> {
             if let Some(norm) = &stage.norm {
                 x = norm.forward(x);
             }
-            // ReLU and max-pool commute; in this order ReLU touches a quarter of the values.
-            x = relu(self.pool.forward(x)); // [batch, channels, height / 2, width / 2]
+            if let Some(pool) = &self.pool {
+                x = pool.forward(x); // before ReLU: they commute, and a quarter of the values is left
+            }
+            x = relu(x); // [batch, channels, height / 2, width / 2]
         }
         let x = x.flatten(1, 3); // [batch, channels * height * width]
         self.dropout.forward(relu(self.features.forward(x))) // [batch, width]

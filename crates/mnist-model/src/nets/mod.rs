@@ -90,7 +90,7 @@ macro_rules! nets {
 
 nets! {
     mlp: Mlp, MlpConfig, "multilayer perceptron: fully connected layers with ReLU";
-    cnn: Cnn, CnnConfig, "small convolutional net: convolution, ReLU, pooling, three times";
+    cnn: Cnn, CnnConfig, "small convolutional net: three convolutions that halve the image";
     resnet: Resnet, ResnetConfig, "residual net, 18-style BasicBlocks, usable at 28x28";
 }
 
@@ -152,8 +152,11 @@ mod tests {
         assert!(bad(|_| (), "vgg").contains("mlp, cnn, resnet"));
         assert!(bad(|s| s.mlp.hidden = vec![512, 0], "mlp").contains("hidden"));
         assert!(bad(|s| s.mlp.dropout = 1.0, "mlp").contains("dropout"));
-        assert!(bad(|s| s.cnn.channels = vec![8; 6], "cnn").contains("channels"));
+        let pooled = |s: &mut NetSettings| {
+            (s.cnn.channels, s.cnn.kernels, s.cnn.pool) = (vec![8; 6], vec![3; 6], true);
+        };
+        assert!(bad(pooled, "cnn").contains("channels"));
         assert!(bad(|s| s.resnet.width = usize::MAX, "resnet").contains("weights"));
-        assert!(bad(|s| s.cnn.kernel = 2, "cnn").contains("odd"));
+        assert!(bad(|s| s.cnn.kernels = vec![3, 2, 3], "cnn").contains("odd"));
     }
 }

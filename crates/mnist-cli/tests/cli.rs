@@ -1,0 +1,273 @@
+//! The program as a user types it: real images, small models, wrong input, kills.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use image::{GrayImage, Luma};
+use mnist_data::DataSet;
+use serde_json::Value;
+
+/// Small enough for a second or two.
+const SMALL: &[&str] = &[
+    "--set", "net=mlp", "--set", "mlp.hidden=[32]", "--set", "data.limit=2000", "--epochs", "2",
+];
+
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn runs(&self) -> PathBuf {
+        self.0.path().join("runs")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mnist-cli"));
+        command.args(args).arg("--runs").arg(self.runs()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs a command that has to succeed; its stdout.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that has to fail with this exit code; its stderr.
+    fn fails(&self, code: i32, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        stderr(&output)
+    }
+
+    fn train(&self, name: &str) -> String {
+        self.ok(&[&["train", "--quiet", "--name", name], SMALL].concat())
+    }
+
+    fn file(&self, run: &str, name: &str) -> Vec<u8> {
+        fs::read(self.runs().join(run).join(name)).unwrap()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn checkpoints(run: &Path) -> usize {
+    fs::read_dir(run.join("checkpoints")).map_or(0, |entries| {
+        entries.filter(|e| e.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().starts_with("step-"))).count()
+    })
+}
+
+#[test]
+fn train_evaluate_predict() {
+    let home = Home::new();
+    let said = home.train("a");
+    assert!(said.contains("test accuracy"), "{said}");
+    for name in ["run.toml", "metrics.jsonl", "timing.jsonl", "model.safetensors", "evaluation.json", "curves.png"] {
+        assert!(!home.file("a", name).is_empty(), "{name}");
+    }
+    let report = String::from_utf8(home.file("a", "report.html")).unwrap();
+    assert!(report.contains("mlp") && !report.contains("src=\"http"));
+
+    // One JSON object with the promised keys, and figures that follow from the predictions.
+    let csv = home.0.path().join("p.csv");
+    let json = home.ok(&["evaluate", "a", "--json", "--predictions", csv.to_str().unwrap()]);
+    let e: Value = serde_json::from_str(&json).unwrap();
+    for key in ["macro_f1", "weighted_f1", "cross_entropy", "brier", "ece", "top2_accuracy"] {
+        assert!(e[key].is_f64(), "{key} in {json}");
+    }
+    assert_eq!((e["examples"].as_u64(), e["per_class"].as_array().unwrap().len()), (Some(10_000), 10));
+    let rows: Vec<Vec<f64>> = fs::read_to_string(&csv)
+        .unwrap()
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').map(|v| v.parse().unwrap()).collect())
+        .collect();
+    assert!(rows.len() == 10_000 && rows.iter().all(|row| row.len() == 12));
+    let right = rows.iter().filter(|row| row[0] == row[1]).count() as f64;
+    assert!((e["accuracy"].as_f64().unwrap() - right / 10_000.0).abs() < 1e-12);
+    assert!(right > 7_500.0, "it learns nothing: {right}");
+    let matrix = e["confusion_matrix"].as_array().unwrap();
+    let zeros: u64 = matrix[0].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(zeros, 980, "rows are the truth: 980 zeros in the test split");
+    assert_eq!(home.file("a", "evaluation.json").is_empty(), false);
+    for split in ["valid", "train"] {
+        let e: Value = serde_json::from_str(&home.ok(&["evaluate", "a", "--split", split, "--json"])).unwrap();
+        assert_eq!(e["examples"].as_u64(), Some(if split == "valid" { 5_000 } else { 55_000 }));
+    }
+
+    // Pictures: a real digit in its own size and enlarged in black on white, and bad files between them.
+    let images = DataSet::open("mnist", None).unwrap().train().unwrap();
+    let path = |name: &str| home.0.path().join(name).to_str().unwrap().to_string();
+    let wanted: Vec<u64> = (0..8).map(|i| u64::from(images.label(i).unwrap())).collect();
+    let mut command = vec!["predict".to_string(), "a".into(), "--json".into()];
+    for i in 0..8 {
+        let pixels = images.image(i).unwrap().to_vec();
+        let digit = GrayImage::from_raw(28, 28, pixels).unwrap();
+        let large = image::imageops::resize(&digit, 200, 200, image::imageops::FilterType::Triangle);
+        let paper = GrayImage::from_fn(300, 260, |x, y| {
+            let ink = if (40..240).contains(&x) && (30..230).contains(&y) { large.get_pixel(x - 40, y - 30)[0] } else { 0 };
+            Luma([255 - ink])
+        });
+        let name = path(&format!("{i}.png"));
+        if i % 2 == 0 { digit.save(&name).unwrap() } else { paper.save(&name).unwrap() }
+        command.push(name);
+    }
+    fs::write(path("text.png"), "no image").unwrap();
+    GrayImage::from_pixel(50, 50, Luma([255])).save(path("blank.png")).unwrap();
+    command.insert(3, path("text.png"));
+    command.push(path("blank.png"));
+    command.push(path("gone.png"));
+    let output = home.run(&command.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(1));
+    let complaints = stderr(&output);
+    for bad in ["text.png", "blank.png", "gone.png"] {
+        assert!(complaints.contains(bad), "{bad} in {complaints}");
+    }
+    let answers: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), 8, "the other images are answered");
+    let right = answers
+        .iter()
+        .zip(&wanted)
+        .filter(|(answer, wanted)| answer["label"] == wanted.to_string() && answer["probabilities"].as_array().unwrap().len() == 10)
+        .count();
+    assert!(right >= 6, "{answers:?} for {wanted:?}");
+    assert!(home.ok(&["predict", "a", &path("0.png")]).contains(" %, "));
+
+    let runs = home.ok(&["runs"]);
+    assert!(runs.contains("a ") && runs.contains("2/2"), "{runs}");
+    let row: Value = serde_json::from_str(home.ok(&["runs", "--json"]).trim()).unwrap();
+    assert_eq!(row["test_accuracy"], e["accuracy"]);
+}
+
+#[test]
+fn a_killed_and_resumed_run_equals_an_uninterrupted_one() {
+    let home = Home::new();
+    let often = [&["--set", "checkpoint.every_steps=3"][..], SMALL].concat();
+    home.ok(&[&["train", "--quiet", "--name", "whole"], &often[..]].concat());
+    let run = home.runs().join("killed");
+    let mut child = home.command(&[&["train", "--quiet", "--name", "killed"], &often[..]].concat()).spawn().unwrap();
+    wait_for("a checkpoint", || checkpoints(&run) > 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    home.ok(&["train", "--quiet", "--resume", "killed", "--threads", "1"]);
+    for name in ["model.safetensors", "metrics.jsonl", "evaluation.json"] {
+        assert!(home.file("whole", name) == home.file("killed", name), "{name} differs");
+    }
+    // A finished run stays as it is.
+    let before = home.file("killed", "model.safetensors");
+    assert!(home.ok(&["train", "--resume", "killed"]).contains("test accuracy"));
+    assert!(before == home.file("killed", "model.safetensors"));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on_and_the_directory_is_locked_meanwhile() {
+    let home = Home::new();
+    let long = ["--set", "net=mlp", "--set", "mlp.hidden=[64]", "--epochs", "500", "--set", "checkpoint.every_steps=50"];
+    let child = home
+        .command(&[&["train", "--name", "long"], &long[..]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let run = home.runs().join("long");
+    wait_for("a checkpoint", || checkpoints(&run) > 0);
+    let refused = home.fails(1, &["train", "--resume", "long"]);
+    assert!(refused.contains("another process") && refused.contains(&child.id().to_string()), "{refused}");
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(stderr(&output).contains("mnist-cli train --resume"), "{}", stderr(&output));
+    let unfinished = home.fails(1, &["evaluate", "long"]);
+    assert!(unfinished.contains("no trained model yet"), "{unfinished}");
+
+    // The newest checkpoint is damaged: named, and the one before is offered, and works.
+    let mut names: Vec<_> = fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+    names.sort();
+    fs::write(names.pop().unwrap().join("tensors.safetensors"), "damaged").unwrap();
+    let error = home.fails(1, &["train", "--resume", "long"]);
+    assert!(error.contains("is damaged") && error.contains("--checkpoint step-"), "{error}");
+    let before = names.pop().unwrap();
+    let before = before.file_name().unwrap().to_str().unwrap();
+    assert!(error.contains(before), "{error} offers not {before}");
+    let child = home
+        .command(&["train", "--resume", "long", "--checkpoint", before])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+}
+
+#[cfg(unix)]
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn mistakes_in_typing_are_answered_with_what_to_do() {
+    let home = Home::new();
+    for (args, wanted) in [
+        (&["train", "--set", "epoch=3"][..], "there is no setting epoch; the nearest are epochs"),
+        (&["train", "no-such-recipe"], "the built-in ones are default, mlp"),
+        (&["train", "--set", "net=vgg"], "no net is called \"vgg\"; there are: mlp, cnn, resnet"),
+        (&["train", "--set", "cnn.channels=[0]"], "channels"),
+        (&["train", "--set", "augment.scale=7"], "scale"),
+        (&["train", "--set", "data.validation=60000"], "data.validation"),
+        (&["train", "--set", "objective=guess"], "no objective is called"),
+        (&["train", "--name", "../x"], "not a plain name"),
+        (&["train", "--backend", "cuda"], "flex, "),
+        (&["train", "--resume", "nothing"], "is not a run: looked for run.toml in"),
+        (&["train", "--resume", "a", "--seed", "3"], "--seed"),
+        (&["evaluate", "nothing"], "is not a run"),
+        (&["predict", "nothing"], "IMAGE"),
+        (&["completions", "tcsh"], "bash"),
+        (&["teach"], "teach"),
+    ] {
+        let error = home.fails(2, args);
+        assert!(error.contains(wanted), "{args:?}: {error:?} lacks {wanted:?}");
+    }
+    assert!(!home.runs().exists() || fs::read_dir(home.runs()).unwrap().count() == 0, "something was written");
+
+    let error = home.fails(1, &["train", "--data-dir", "/nowhere"]);
+    assert!(error.contains("/nowhere") && error.contains("data fetch mnist"), "{error}");
+    home.train("a");
+    assert!(home.fails(2, &[&["train", "--name", "a"], SMALL].concat()).contains("exists already"));
+    assert!(home.ok(&["completions", "bash"]).contains("mnist-cli"));
+    assert!(home.ok(&["train", "--dry-run"]).contains("trained values"));
+}
+
+#[cfg(not(feature = "tch"))]
+#[test]
+fn a_backend_that_is_not_compiled_in_names_its_feature_flag() {
+    let error = Home::new().fails(2, &["train", "--backend", "tch"]);
+    assert!(error.contains("--features tch"), "{error}");
+}

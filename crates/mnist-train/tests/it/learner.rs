@@ -1,0 +1,102 @@
+//! Every objective and net in the tables learns, saves and loads; the learner stops where it has to.
+
+
+use burn::tensor::{Tensor, TensorData};
+use burn_flex::Flex;
+use crate::common::{Lab, alone, settings};
+use mnist_model::nets::NetSettings;
+use mnist_train::{
+    TrainError,
+    learner::Outcome,
+    log::read_metrics,
+    registry,
+    rundir::RunDir,
+};
+
+#[test]
+fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
+    let _alone = alone();
+    for (objective, _) in registry::TABLE {
+        for (net, _) in NetSettings::TABLE {
+            let (objective, net) = (format!("objective={objective}"), format!("net={net}"));
+            let mut sets = vec![objective.as_str(), net.as_str(), "data.limit=64", "batch_size=16", "epochs=12"];
+            if net == "net=resnet" {
+                sets.extend(["resnet.width=16", "resnet.blocks=[1, 1]"]);
+            }
+            let lab = Lab::new(settings(&sets));
+            lab.fit().unwrap();
+
+            let lines = read_metrics(&lab.dir.metrics()).unwrap();
+            let loss = |line: &&mnist_train::log::MetricsLine| line.split == "train";
+            let (first, last) = (lines.iter().find(loss).unwrap(), lines.iter().rfind(loss).unwrap());
+            assert!(
+                last.values["loss"] < 0.35 * first.values["loss"],
+                "{objective} {net}: {} to {}",
+                first.values["loss"],
+                last.values["loss"]
+            );
+
+            let saved = RunDir::find(lab.dir.path().to_str().unwrap(), "".as_ref()).unwrap().load().unwrap();
+            assert_eq!(saved, lab.saved, "{objective} {net}: settings do not read back");
+            let device = Default::default();
+            let answer = || -> Vec<f32> {
+                let model = registry::load::<Flex>(&saved.run, &saved.facts, &lab.dir.model(), &device).unwrap();
+                let pixels = TensorData::new(vec![0.5f32; 784], [1, 1, 28, 28]);
+                let found = model.probabilities(Tensor::from_data(pixels, &device)).unwrap();
+                found.into_data().to_vec().unwrap()
+            };
+            assert_eq!(answer(), answer(), "{objective} {net}");
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_with_step_and_rate_and_keeps_the_last_checkpoint() {
+    let _alone = alone();
+    let sets = ["net=mlp", "mlp.hidden=[8]", "batch_size=16", "optimizer.rule=sgd", "schedule.kind=constant"];
+    let lab = Lab::new(settings(&[&sets[..], &["schedule.learning_rate=1e30", "checkpoint.every_steps=1"]].concat()));
+    let error = lab.fit().unwrap_err();
+    let text = error.to_string();
+    match error {
+        TrainError::NotFinite { step, learning_rate, .. } => {
+            assert!(step >= 2 && learning_rate > 1e29, "{text}");
+            assert!(text.contains(&format!("step {step}")) && text.contains(&format!("{learning_rate:.3e}")), "{text}");
+        }
+        TrainError::Checkpoint(_) => assert!(text.contains("diverged"), "{text}"),
+        other => panic!("{other}"),
+    }
+    if let Some(newest) = lab.newest() {
+        assert!(newest.join("tensors.safetensors").exists());
+    }
+}
+
+#[test]
+fn early_stopping_ends_training_and_of_equals_the_later_is_best() {
+    let _alone = alone();
+    let sets = ["net=mlp", "mlp.hidden=[8]", "epochs=50", "early_stopping.patience=2"];
+    // A rate of almost nothing: every epoch is as good as the first.
+    let lab = Lab::new(settings(&[&sets[..], &["schedule.learning_rate=1e-12"]].concat()));
+    let Outcome::Finished(state) = lab.fit().unwrap() else { panic!("not finished") };
+    assert_eq!((state.step, state.epochs_without_gain), (3 * 3, 2), "{state:?}");
+    assert_eq!(state.best.unwrap().epoch, 3);
+    assert!(lab.dir.model().exists());
+}
+
+#[test]
+fn accumulated_batches_equal_one_large_batch() {
+    let _alone = alone();
+    let train = |sets: &[&str]| {
+        let lab = Lab::new(settings(&[&["net=mlp", "mlp.hidden=[16]", "epochs=1", "log.every_steps=1"], sets].concat()));
+        lab.fit().unwrap();
+        read_metrics(&lab.dir.metrics()).unwrap()
+    };
+    // 192 images: batches of 80 leave a remainder of 32, as 5 batches of 16 and 2 of 16 do.
+    let (large, small) = (train(&["batch_size=80"]), train(&["batch_size=16", "accumulate=5"]));
+    assert_eq!(large.len(), small.len());
+    for (a, b) in large.iter().zip(&small) {
+        assert_eq!((a.step, &a.split), (b.step, &b.split));
+        for (name, value) in &a.values {
+            assert!((value - b.values[name]).abs() < 1e-5, "{name} at step {}: {value} {}", a.step, b.values[name]);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A training that is stopped and resumed ends in the same bits as one that is not.
+
+
+use burn_flex::Flex;
+use burn_ndarray::NdArray;
+use crate::common::{Lab, alone, settings};
+use mnist_train::learner::Outcome;
+
+/// Everything that has a memory: BatchNorm statistics, dropout, momentum, moving average, augmentation,
+/// accumulation with a remainder (12 batches of 16 in groups of 5), a schedule, a partly filled log window.
+const STATEFUL: &[&str] = &[
+    "batch_size=16",
+    "accumulate=5",
+    "cnn.norm=true",
+    "cnn.channels=[4, 8]",
+    "cnn.kernels=[5, 3]",
+    "cnn.width=16",
+    "cnn.dropout=0.2",
+    "ema.decay=0.9",
+    "augment.rotation=10",
+    "augment.elastic_alpha=4",
+    "augment.elastic_sigma=4",
+    "optimizer.clip_norm=1",
+    "log.every_steps=2",
+    "epochs=4",
+];
+
+fn stopped_everywhere_equals_uninterrupted<B: burn::tensor::backend::Backend>(sets: &[&str]) {
+    let whole = Lab::new(settings(sets));
+    assert!(matches!(whole.fit_on::<B>(None, None).unwrap(), Outcome::Finished(_)));
+    for stop_at in [1, 3, 5, 8] {
+        let lab = Lab::new(settings(sets));
+        let first = lab.fit_on::<B>(None, Some(stop_at)).unwrap();
+        assert!(matches!(first, Outcome::Interrupted { step } if step >= stop_at), "{first:?}");
+        // Lines written after the checkpoint, as a kill leaves them, are cut off.
+        let mut noise = std::fs::read(lab.dir.metrics()).unwrap();
+        noise.extend(b"{\"half\":");
+        std::fs::write(lab.dir.metrics(), noise).unwrap();
+        assert!(matches!(lab.fit_on::<B>(lab.newest(), None).unwrap(), Outcome::Finished(_)));
+        assert!(lab.results() == whole.results(), "stopped at {stop_at}: differs");
+    }
+}
+
+#[test]
+fn on_flex_with_adamw() {
+    let _alone = alone();
+    stopped_everywhere_equals_uninterrupted::<Flex>(STATEFUL);
+}
+
+#[test]
+fn on_flex_with_nesterov_momentum() {
+    let _alone = alone();
+    let sgd = ["optimizer.rule=sgd", "optimizer.nesterov=true", "schedule.learning_rate=0.05"];
+    stopped_everywhere_equals_uninterrupted::<Flex>(&[STATEFUL, &sgd].concat());
+}
+
+#[test]
+fn on_ndarray_with_adam_and_resnet() {
+    let _alone = alone();
+    let sets = ["net=resnet", "resnet.width=2", "resnet.blocks=[1, 1]", "batch_size=48", "optimizer.rule=adam"];
+    stopped_everywhere_equals_uninterrupted::<NdArray>(&[&sets[..], &["log.every_steps=1", "epochs=3"]].concat());
+}
+
+#[test]
+fn the_seed_matters_and_nothing_else_does() {
+    let _alone = alone();
+    let train = |sets: &[&str]| {
+        let lab = Lab::new(settings(&[&["net=mlp", "mlp.hidden=[8]", "mlp.dropout=0.5"], sets].concat()));
+        lab.fit().unwrap();
+        lab.results()
+    };
+    let one = train(&["seed=1"]);
+    assert!(one == train(&["seed=1", "data.workers=3"]), "the number of workers changes the bits");
+    assert!(one == train(&["seed=1", "checkpoint.every_steps=1"]), "saving changes the bits");
+    assert!(one.0 != train(&["seed=2"]).0, "the seed changes nothing");
+}
