@@ -66,7 +66,8 @@ impl BackendName {
     /// # Errors
     /// [`UsageError`] naming the feature flag to build with.
     pub(crate) fn choose(wanted: Option<Self>) -> Result<Self> {
-        let compiled = || ALL.into_iter().filter(|b| b.compiled()).map(Self::name).collect::<Vec<_>>().join(", ");
+        let compiled =
+            || ALL.into_iter().filter(|b| b.compiled()).map(Self::name).collect::<Vec<_>>().join(", ");
         match wanted {
             Some(backend) if backend.compiled() => Ok(backend),
             Some(backend) => Err(UsageError(format!(

@@ -31,8 +31,10 @@ impl Recipe {
     pub(crate) fn find(wanted: &str) -> Result<Self> {
         let path = Path::new(wanted);
         if path.is_file() {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the recipe {wanted}"))?;
-            let name = path.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read the recipe {wanted}"))?;
+            let name =
+                path.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
             return Ok(Self { name, origin: path.into(), text });
         }
         match BUILT_IN.iter().find(|(name, _)| *name == wanted) {

@@ -60,7 +60,10 @@ impl Progress {
                 self.bar.reset_eta();
                 (self.first_step, self.total, self.begun) = (step, total, Instant::now());
                 let from = if step > 0 { format!(", from step {step}") } else { String::new() };
-                self.say(&format!("{parameters} trained values, {total} steps in {} epochs{from}", self.epochs));
+                self.say(&format!(
+                    "{parameters} trained values, {total} steps in {} epochs{from}",
+                    self.epochs
+                ));
             }
             Event::Logged { line, images_per_second } => {
                 self.bar.set_position(line.step as u64);
@@ -109,7 +112,11 @@ impl Progress {
 }
 
 fn values(line: &MetricsLine) -> String {
-    line.values.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " "))).collect::<Vec<_>>().join(", ")
+    line.values
+        .iter()
+        .map(|(name, value)| format!("{} {value:.4}", name.replace('_', " ")))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The figures of an evaluation, for reading.
@@ -126,7 +133,13 @@ pub(crate) fn evaluation(out: &mut impl Write, split: &str, e: &Evaluation) -> s
         100.0 * high,
         e.examples
     )?;
-    writeln!(out, "macro F1 {:.4}   weighted F1 {:.4}   top-2 accuracy {:.2} %", e.macro_f1, e.weighted_f1, 100.0 * e.top2_accuracy)?;
+    writeln!(
+        out,
+        "macro F1 {:.4}   weighted F1 {:.4}   top-2 accuracy {:.2} %",
+        e.macro_f1,
+        e.weighted_f1,
+        100.0 * e.top2_accuracy
+    )?;
     writeln!(out, "cross-entropy {:.4} nats   Brier {:.4}   ECE {:.4}", e.cross_entropy, e.brier, e.ece)
 }
 
@@ -138,7 +151,11 @@ pub(crate) fn details(out: &mut impl Write, e: &Evaluation) -> std::io::Result<(
     let wide = e.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
     writeln!(out, "\n{:>wide$}  precision  recall      F1  images", "class")?;
     for c in &e.per_class {
-        writeln!(out, "{:>wide$}     {:.4}  {:.4}  {:.4}  {:>6}", c.class, c.precision, c.recall, c.f1, c.support)?;
+        writeln!(
+            out,
+            "{:>wide$}     {:.4}  {:.4}  {:.4}  {:>6}",
+            c.class, c.precision, c.recall, c.f1, c.support
+        )?;
     }
     writeln!(out, "\nconfusion matrix: rows are the truth, columns the prediction")?;
     write!(out, "{:>wide$}", "")?;

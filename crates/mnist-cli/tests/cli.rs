@@ -1,5 +1,8 @@
 //! The program as a user types it: real images, small models, wrong input, kills.
 
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -12,9 +15,8 @@ use mnist_data::DataSet;
 use serde_json::Value;
 
 /// Small enough for a second or two.
-const SMALL: &[&str] = &[
-    "--set", "net=mlp", "--set", "mlp.hidden=[32]", "--set", "data.limit=2000", "--epochs", "2",
-];
+const SMALL: &[&str] =
+    &["--set", "net=mlp", "--set", "mlp.hidden=[32]", "--set", "data.limit=2000", "--epochs", "2"];
 
 struct Home(tempfile::TempDir);
 
@@ -74,7 +76,9 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 
 fn checkpoints(run: &Path) -> usize {
     fs::read_dir(run.join("checkpoints")).map_or(0, |entries| {
-        entries.filter(|e| e.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().starts_with("step-"))).count()
+        entries
+            .filter(|e| e.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().starts_with("step-")))
+            .count()
     })
 }
 
@@ -83,7 +87,9 @@ fn train_evaluate_predict() {
     let home = Home::new();
     let said = home.train("a");
     assert!(said.contains("test accuracy"), "{said}");
-    for name in ["run.toml", "metrics.jsonl", "timing.jsonl", "model.safetensors", "evaluation.json", "curves.png"] {
+    for name in
+        ["run.toml", "metrics.jsonl", "timing.jsonl", "model.safetensors", "evaluation.json", "curves.png"]
+    {
         assert!(!home.file("a", name).is_empty(), "{name}");
     }
     let report = String::from_utf8(home.file("a", "report.html")).unwrap();
@@ -110,9 +116,9 @@ fn train_evaluate_predict() {
     let matrix = e["confusion_matrix"].as_array().unwrap();
     let zeros: u64 = matrix[0].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
     assert_eq!(zeros, 980, "rows are the truth: 980 zeros in the test split");
-    assert_eq!(home.file("a", "evaluation.json").is_empty(), false);
     for split in ["valid", "train"] {
-        let e: Value = serde_json::from_str(&home.ok(&["evaluate", "a", "--split", split, "--json"])).unwrap();
+        let e: Value =
+            serde_json::from_str(&home.ok(&["evaluate", "a", "--split", split, "--json"])).unwrap();
         assert_eq!(e["examples"].as_u64(), Some(if split == "valid" { 5_000 } else { 55_000 }));
     }
 
@@ -126,11 +132,19 @@ fn train_evaluate_predict() {
         let digit = GrayImage::from_raw(28, 28, pixels).unwrap();
         let large = image::imageops::resize(&digit, 200, 200, image::imageops::FilterType::Triangle);
         let paper = GrayImage::from_fn(300, 260, |x, y| {
-            let ink = if (40..240).contains(&x) && (30..230).contains(&y) { large.get_pixel(x - 40, y - 30)[0] } else { 0 };
+            let ink = if (40..240).contains(&x) && (30..230).contains(&y) {
+                large.get_pixel(x - 40, y - 30)[0]
+            } else {
+                0
+            };
             Luma([255 - ink])
         });
         let name = path(&format!("{i}.png"));
-        if i % 2 == 0 { digit.save(&name).unwrap() } else { paper.save(&name).unwrap() }
+        if i % 2 == 0 {
+            digit.save(&name).unwrap()
+        } else {
+            paper.save(&name).unwrap()
+        }
         command.push(name);
     }
     fs::write(path("text.png"), "no image").unwrap();
@@ -153,7 +167,9 @@ fn train_evaluate_predict() {
     let right = answers
         .iter()
         .zip(&wanted)
-        .filter(|(answer, wanted)| answer["label"] == wanted.to_string() && answer["probabilities"].as_array().unwrap().len() == 10)
+        .filter(|(answer, wanted)| {
+            answer["label"] == wanted.to_string() && answer["probabilities"].as_array().unwrap().len() == 10
+        })
         .count();
     assert!(right >= 6, "{answers:?} for {wanted:?}");
     assert!(home.ok(&["predict", "a", &path("0.png")]).contains(" %, "));
@@ -170,7 +186,8 @@ fn a_killed_and_resumed_run_equals_an_uninterrupted_one() {
     let often = [&["--set", "checkpoint.every_steps=3"][..], SMALL].concat();
     home.ok(&[&["train", "--quiet", "--name", "whole"], &often[..]].concat());
     let run = home.runs().join("killed");
-    let mut child = home.command(&[&["train", "--quiet", "--name", "killed"], &often[..]].concat()).spawn().unwrap();
+    let mut child =
+        home.command(&[&["train", "--quiet", "--name", "killed"], &often[..]].concat()).spawn().unwrap();
     wait_for("a checkpoint", || checkpoints(&run) > 0);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -188,7 +205,16 @@ fn a_killed_and_resumed_run_equals_an_uninterrupted_one() {
 #[test]
 fn ctrl_c_saves_and_says_how_to_go_on_and_the_directory_is_locked_meanwhile() {
     let home = Home::new();
-    let long = ["--set", "net=mlp", "--set", "mlp.hidden=[64]", "--epochs", "500", "--set", "checkpoint.every_steps=50"];
+    let long = [
+        "--set",
+        "net=mlp",
+        "--set",
+        "mlp.hidden=[64]",
+        "--epochs",
+        "500",
+        "--set",
+        "checkpoint.every_steps=50",
+    ];
     let child = home
         .command(&[&["train", "--name", "long"], &long[..]].concat())
         .stdout(Stdio::piped())
@@ -207,7 +233,8 @@ fn ctrl_c_saves_and_says_how_to_go_on_and_the_directory_is_locked_meanwhile() {
     assert!(unfinished.contains("no trained model yet"), "{unfinished}");
 
     // The newest checkpoint is damaged: named, and the one before is offered, and works.
-    let mut names: Vec<_> = fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
     names.sort();
     fs::write(names.pop().unwrap().join("tensors.safetensors"), "damaged").unwrap();
     let error = home.fails(1, &["train", "--resume", "long"]);
@@ -244,7 +271,7 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
         (&["train", "--set", "data.validation=60000"], "data.validation"),
         (&["train", "--set", "objective=guess"], "no objective is called"),
         (&["train", "--name", "../x"], "not a plain name"),
-        (&["train", "--backend", "cuda"], "flex, "),
+        (&["train", "--backend", "cuda"], "there are tch, wgpu, ndarray, flex"),
         (&["train", "--resume", "nothing"], "is not a run: looked for run.toml in"),
         (&["train", "--resume", "a", "--seed", "3"], "--seed"),
         (&["evaluate", "nothing"], "is not a run"),
@@ -255,7 +282,10 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
         let error = home.fails(2, args);
         assert!(error.contains(wanted), "{args:?}: {error:?} lacks {wanted:?}");
     }
-    assert!(!home.runs().exists() || fs::read_dir(home.runs()).unwrap().count() == 0, "something was written");
+    assert!(
+        !home.runs().exists() || fs::read_dir(home.runs()).unwrap().count() == 0,
+        "something was written"
+    );
 
     let error = home.fails(1, &["train", "--data-dir", "/nowhere"]);
     assert!(error.contains("/nowhere") && error.contains("data fetch mnist"), "{error}");

@@ -55,7 +55,9 @@ pub enum TrainError {
     },
 
     /// The name of a new run is taken.
-    #[error("the run {path} exists already; go on with it by `train --resume {path}` or choose another --name")]
+    #[error(
+        "the run {path} exists already; go on with it by `train --resume {path}` or choose another --name"
+    )]
     Exists {
         /// The run directory.
         path: PathBuf,
@@ -130,7 +132,9 @@ impl TrainError {
 fn hint(source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::*;
     match source.kind() {
-        StorageFull | QuotaExceeded => "; make room and go on with `train --resume`: the last checkpoint is whole",
+        StorageFull | QuotaExceeded => {
+            "; make room and go on with `train --resume`: the last checkpoint is whole"
+        }
         PermissionDenied | ReadOnlyFilesystem => "; choose a directory that can be written with --runs",
         _ => "",
     }

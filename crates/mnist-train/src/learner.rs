@@ -32,6 +32,7 @@ use crate::{
     run::Run,
     rundir::RunDir,
     tensors::{flatten, gradients, unflatten, unflatten_trained},
+    weights,
 };
 
 /// What a training is given.
@@ -110,7 +111,7 @@ where
     C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>>,
 {
     let Session { run, dir, data, resume, stop, tell } = session;
-    let settings = checkpoint::hex_digest(toml::to_string(&run.to_table()?).unwrap_or_default().as_bytes());
+    let settings = dir.settings_digest()?;
 
     B::seed(device, Key::new(run.seed).named("weights").seed());
     let mut model = config.init::<B>(device).map_err(TrainError::Settings)?;
@@ -235,7 +236,7 @@ where
     let best = state.best.as_ref().map_or(state.step, |best| best.step);
     let path = checkpoint::path_of(&dir.checkpoints(), best);
     let chosen = checkpoint::load_chosen::<B::InnerBackend>(&path, &params, &settings, device)?;
-    checkpoint::save_weights(&dir.model(), &params, &chosen)?;
+    weights::save_weights(&dir.model(), &params, &chosen)?;
     Ok(Outcome::Finished(state))
 }
 

@@ -30,5 +30,6 @@ pub mod run;
 pub mod rundir;
 pub mod schedule;
 pub mod tensors;
+pub mod weights;
 
 pub use error::{Result, TrainError};

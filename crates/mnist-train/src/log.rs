@@ -44,12 +44,8 @@ impl MetricsLog {
     /// [`TrainError::Io`]; [`TrainError::Damaged`] if it is shorter than that.
     pub fn open(path: &Path, length: u64) -> Result<Self> {
         let io = |action| TrainError::io(action, path);
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(io("open"))?;
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io("open"))?;
         let found = file.metadata().map_err(io("read"))?.len();
         if found < length {
             return Err(TrainError::Damaged {
@@ -127,12 +123,15 @@ pub fn append_timing(path: &Path, line: &TimingLine) -> Result<()> {
 pub fn read_end(path: &Path) -> Option<TimingLine> {
     let text = std::fs::read_to_string(path).ok()?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<TimingLine>(line).ok());
-    lines.filter(|line| line.event == "end").last()
+    lines.rev().find(|line| line.event == "end")
 }
 
 fn json_line<T: Serialize>(line: &T, path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(line)
-        .map_err(|e| TrainError::Io { action: "write", path: path.to_path_buf(), source: e.into() })?;
+    let mut bytes = serde_json::to_vec(line).map_err(|e| TrainError::Io {
+        action: "write",
+        path: path.to_path_buf(),
+        source: e.into(),
+    })?;
     bytes.push(b'\n');
     Ok(bytes)
 }

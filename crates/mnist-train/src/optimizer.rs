@@ -122,7 +122,8 @@ impl<B: Backend> Optimizer<B> {
         values: Vec<Tensor<B, 1>>,
         gradients: Vec<Option<Tensor<B, 1>>>,
     ) -> Vec<Tensor<B, 1>> {
-        let groups = [Group::new(&self.settings, 0.0), Group::new(&self.settings, self.settings.weight_decay)];
+        let groups =
+            [Group::new(&self.settings, 0.0), Group::new(&self.settings, self.settings.weight_decay)];
         values
             .into_iter()
             .zip(gradients)

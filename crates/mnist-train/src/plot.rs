@@ -8,7 +8,7 @@
 mod axis;
 mod draw;
 
-use std::{fs, io, path::Path, sync::OnceLock};
+use std::sync::OnceLock;
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use plotters::{
@@ -36,14 +36,6 @@ pub enum PlotError {
     /// The drawing itself failed.
     #[error("cannot draw the chart: {0}")]
     Draw(String),
-    /// The file could not be written.
-    #[error("cannot write the picture {}: {source}", path.display())]
-    Write {
-        /// File wanted.
-        path: std::path::PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
 }
 
 /// One curve.
@@ -72,12 +64,11 @@ pub struct Chart {
 
 /// Draws `charts` into one PNG, two a row, 1080 x 600 pixels each.
 ///
-/// The file is written under a temporary name beside `path` and renamed: it exists whole or not at
-/// all. Without charts the picture is a white one.
+/// Returns the bytes of the file. Without charts the picture is a white one.
 ///
 /// # Errors
-/// The file cannot be written, or the pen failed.
-pub fn png(charts: &[Chart], path: &Path) -> Result<(), PlotError> {
+/// The pen failed.
+pub fn png(charts: &[Chart]) -> Result<Vec<u8>, PlotError> {
     let columns = if charts.len() > 1 { 2 } else { 1 };
     let rows = charts.len().div_ceil(columns).max(1);
     let (step_x, step_y) = (WIDTH + GAP, HEIGHT + GAP);
@@ -101,7 +92,7 @@ pub fn png(charts: &[Chart], path: &Path) -> Result<(), PlotError> {
     PngEncoder::new(&mut bytes)
         .write_image(&small, width / SHRINK, height / SHRINK, ExtendedColorType::Rgb8)
         .map_err(failed)?;
-    write_whole(path, &bytes).map_err(|source| PlotError::Write { path: path.to_owned(), source })
+    Ok(bytes)
 }
 
 /// `chart` as an `<svg>` element without a size of its own: it fills the width it is given.
@@ -163,17 +154,6 @@ fn shrink(pixels: &[u8], width: usize) -> Vec<u8> {
         }
     }
     out
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary); // best effort: the first error is the one to tell
-    }
-    written
 }
 
 #[cfg(test)]

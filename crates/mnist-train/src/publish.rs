@@ -40,7 +40,7 @@ pub fn publish<B: Backend>(
     write_whole(&dir.evaluation(), &json)?;
 
     let charts = charts(&read_metrics(&dir.metrics())?);
-    plot::png(&charts, &dir.curves())?;
+    write_whole(&dir.curves(), &plot::png(&charts)?)?;
     let mistakes = worst_mistakes(test.data(), &predictions, &saved.facts.classes, MISTAKES);
     let html = report::html(&Report {
         title: &dir.name(),

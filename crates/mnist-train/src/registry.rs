@@ -14,12 +14,12 @@ use mnist_model::{
 };
 
 use crate::{
-    checkpoint,
     error::{Result, TrainError},
     learner::{self, Outcome, Session},
     run::Run,
     rundir::Facts,
     tensors::unflatten,
+    weights,
 };
 
 /// An objective's configuration, as a run's settings and the data's facts give it.
@@ -108,7 +108,7 @@ macro_rules! objectives {
             match run.objective.as_str() {
                 $($name => {
                     let model = <$config>::from_run(run, facts).init::<B>(device).map_err(TrainError::Settings)?;
-                    let values = checkpoint::load_weights(weights, &parameters(&model), device)?;
+                    let values = weights::load_weights(weights, &parameters(&model), device)?;
                     Ok(Box::new(unflatten(model, values)))
                 })*
                 other => Err(unknown(other)),

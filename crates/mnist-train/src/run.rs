@@ -210,7 +210,10 @@ impl Run {
             }
         }
         if !(0.0..1.0).contains(&self.ema.decay) {
-            return Err(format!("ema.decay is {}; it has to be 0 (off) or more, and below 1", self.ema.decay));
+            return Err(format!(
+                "ema.decay is {}; it has to be 0 (off) or more, and below 1",
+                self.ema.decay
+            ));
         }
         self.schedule.check()?;
         self.optimizer.check()?;
@@ -253,7 +256,10 @@ fn merge(table: &mut Table, given: Table, prefix: &str) -> Result<(), String> {
             (Some(Value::Table(known)), Value::Table(value)) => merge(known, value, &format!("{path}."))?,
             (Some(Value::Table(known)), value) => {
                 let keys: Vec<_> = known.keys().map(|k| format!("{path}.{k}")).collect();
-                return Err(format!("{path} is a group of settings, not {value}; set one of {}", keys.join(", ")));
+                return Err(format!(
+                    "{path} is a group of settings, not {value}; set one of {}",
+                    keys.join(", ")
+                ));
             }
             (Some(known), value) => *known = fitted(known, value, &path)?,
         }
@@ -288,8 +294,9 @@ fn unknown(path: &str) -> String {
         leaves(&table, "", &mut known);
     }
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_string();
-    let distance =
-        |key: &String| strsim::damerau_levenshtein(path, key).min(strsim::damerau_levenshtein(&last(path), &last(key)) + 1);
+    let distance = |key: &String| {
+        strsim::damerau_levenshtein(path, key).min(strsim::damerau_levenshtein(&last(path), &last(key)) + 1)
+    };
     known.sort_by_cached_key(distance);
     known.truncate(3);
     format!("there is no setting {path}; the nearest are {}", known.join(", "))
@@ -315,7 +322,8 @@ mod tests {
 
     #[test]
     fn later_settings_win() {
-        let run = resolve("net = 'mlp'\nepochs = 3\n[mlp]\nhidden = [64]\n", &["epochs=5", "net=cnn"]).unwrap();
+        let run =
+            resolve("net = 'mlp'\nepochs = 3\n[mlp]\nhidden = [64]\n", &["epochs=5", "net=cnn"]).unwrap();
         assert_eq!((run.epochs, run.net.as_str(), run.nets.mlp.hidden), (5, "cnn", vec![64]));
         assert_eq!(run.batch_size, Run::default().batch_size);
     }

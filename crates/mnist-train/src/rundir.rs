@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::{
+    checkpoint::hex_digest,
     error::{Result, TrainError},
     run::Run,
 };
@@ -113,7 +114,8 @@ impl RunDir {
         if dir.run_toml().exists() {
             return Err(TrainError::Exists { path: dir.path });
         }
-        fs::create_dir_all(dir.checkpoints()).map_err(TrainError::io("make the directory", &dir.checkpoints()))?;
+        fs::create_dir_all(dir.checkpoints())
+            .map_err(TrainError::io("make the directory", &dir.checkpoints()))?;
         let lock = dir.lock()?;
         write_whole(&dir.run_toml(), saved.to_toml()?.as_bytes())?;
         Ok((dir, lock))
@@ -208,6 +210,15 @@ impl RunDir {
         let path = self.run_toml();
         let text = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
         SavedRun::parse(&text).map_err(|reason| TrainError::Damaged { path, reason })
+    }
+
+    /// SHA-256 of run.toml: a checkpoint belongs to the run that has these settings.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub fn settings_digest(&self) -> Result<String> {
+        let path = self.run_toml();
+        Ok(hex_digest(&fs::read(&path).map_err(TrainError::io("read", &path))?))
     }
 
     /// Keeps every other process from writing to this run as long as the returned value lives; the system

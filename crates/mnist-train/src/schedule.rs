@@ -112,7 +112,13 @@ mod tests {
     // print([r[i] for i in (0, 1, 10, 29, 30, 60, 98, 99)])
     #[test]
     fn one_cycle_is_pytorch_s() {
-        let s = Schedule { kind: ScheduleKind::OneCycle, learning_rate: 1.0, warmup: 0.3, first: 0.04, last: 1e-3 };
+        let s = Schedule {
+            kind: ScheduleKind::OneCycle,
+            learning_rate: 1.0,
+            warmup: 0.3,
+            first: 0.04,
+            last: 1e-3,
+        };
         let wanted = [
             (0, 0.04),
             (1, 0.042_813_780_565_907_456),
@@ -130,7 +136,8 @@ mod tests {
 
     #[test]
     fn cosine_warms_up_and_ends_at_the_last_rate_without_restart() {
-        let s = Schedule { kind: ScheduleKind::Cosine, learning_rate: 2.0, warmup: 0.1, first: 0.0, last: 0.25 };
+        let s =
+            Schedule { kind: ScheduleKind::Cosine, learning_rate: 2.0, warmup: 0.1, first: 0.0, last: 0.25 };
         near(s.lr_at(0, 100), 0.2);
         near(s.lr_at(9, 100), 2.0);
         near(s.lr_at(10, 100), 2.0);
@@ -147,7 +154,10 @@ mod tests {
                 for total in [0, 1, 2, 3, 10] {
                     for step in 0..=total + 1 {
                         let lr = s.lr_at(step, total);
-                        assert!(lr > 0.0 && lr <= 1e-3 * (1.0 + 1e-12), "{kind:?} {warmup} {step}/{total}: {lr}");
+                        assert!(
+                            lr > 0.0 && lr <= 1e-3 * (1.0 + 1e-12),
+                            "{kind:?} {warmup} {step}/{total}: {lr}"
+                        );
                     }
                 }
             }

@@ -26,7 +26,8 @@ pub(crate) fn run(args: &Evaluate, common: &Common) -> Result<ExitCode> {
         Split::Train => (SplitName::Train, "training"),
     };
     let backend = BackendName::choose(common.backend)?;
-    let found = backend.run(Predict { dir: &dir, saved: &saved, split, data_dir: common.data_dir.as_deref() })?;
+    let found =
+        backend.run(Predict { dir: &dir, saved: &saved, split, data_dir: common.data_dir.as_deref() })?;
     let evaluation = Evaluation::of(&found, &saved.facts.classes)?;
     if let Some(path) = &args.predictions {
         let mut csv = Vec::new();

@@ -97,7 +97,8 @@ fn answer(out: &mut impl Write, path: &Path, row: &[f32], classes: &[String], js
         let answer = Answer { path, label, probabilities: row.to_vec() };
         writeln!(out, "{}", serde_json::to_string(&answer)?)?;
     } else {
-        let top: Vec<_> = ranked.iter().take(3).map(|(class, p)| format!("{class} {:.2} %", 100.0 * p)).collect();
+        let top: Vec<_> =
+            ranked.iter().take(3).map(|(class, p)| format!("{class} {:.2} %", 100.0 * p)).collect();
         writeln!(out, "{}: {label}   ({})", path.display(), top.join(", "))?;
     }
     Ok(())

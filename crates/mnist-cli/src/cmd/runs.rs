@@ -77,9 +77,7 @@ fn row(dir: &RunDir) -> Result<Row> {
         backend: saved.provenance.backend,
         epochs: saved.run.epochs,
         epochs_done: valid().map(|l| l.epoch).max().unwrap_or(0),
-        validation_accuracy: valid()
-            .filter_map(|l| l.values.get("accuracy").copied())
-            .max_by(f64::total_cmp),
+        validation_accuracy: valid().filter_map(|l| l.values.get("accuracy").copied()).max_by(f64::total_cmp),
         test_accuracy: read_evaluation(dir)?.map(|e| e.accuracy),
         train_seconds: read_end(&dir.timing()).map(|end| end.train_seconds),
     })

@@ -98,7 +98,11 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
                 let all = checkpoint::list(&dir.checkpoints())?;
                 let names: Vec<_> =
                     all.iter().filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect();
-                return Err(UsageError(format!("there is no checkpoint {name}; there are: {}", names.join(", "))).into());
+                return Err(UsageError(format!(
+                    "there is no checkpoint {name}; there are: {}",
+                    names.join(", ")
+                ))
+                .into());
             }
             Some(path)
         }

@@ -1,5 +1,8 @@
 //! Encoders, and the table of them. A new net is one file and one line in `nets!`.
 
+// The records that Burn derives for `Net` cannot carry this themselves.
+#![allow(clippy::large_enum_variant)]
+
 mod cnn;
 mod mlp;
 mod resnet;
@@ -31,7 +34,6 @@ macro_rules! nets {
     ($($name:ident: $net:ident, $config:ident, $about:literal;)*) => {
         /// Any of the nets in the table.
         #[derive(Module, Debug)]
-        #[allow(clippy::large_enum_variant)]
         pub enum Net<B: Backend> {
             $(#[doc = $about] $net($net<B>),)*
         }
@@ -119,7 +121,9 @@ fn share(name: &str, value: f64) -> Result<(), String> {
 fn not_absurd(values: usize) -> Result<(), String> {
     const MOST: usize = 1 << 30;
     if values > MOST {
-        return Err(format!("these settings ask for a layer of {values} weights; at most {MOST} are allowed"));
+        return Err(format!(
+            "these settings ask for a layer of {values} weights; at most {MOST} are allowed"
+        ));
     }
     Ok(())
 }

@@ -80,7 +80,13 @@ impl ObjectiveConfig for ClassifyConfig {
         self.check()?;
         let net = self.nets.init(&self.net, self.size, device)?;
         let head = output_linear(net.width(), self.classes, device);
-        Ok(Classify { net, head, mean: self.mean, std: self.std, label_smoothing: self.settings.label_smoothing })
+        Ok(Classify {
+            net,
+            head,
+            mean: self.mean,
+            std: self.std,
+            label_smoothing: self.settings.label_smoothing,
+        })
     }
 }
 

@@ -58,16 +58,13 @@ fn run() -> Vec<Chart> {
 
 #[test]
 fn a_run_gives_a_picture() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("curves.png");
-    png(&run(), &path).unwrap();
-    let picture = image::open(&path).unwrap().into_rgb8();
+    let bytes = png(&run()).unwrap();
+    let picture = image::load_from_memory(&bytes).unwrap().into_rgb8();
     assert_eq!((picture.width(), picture.height()), (2196, 1236));
     let blue = picture.pixels().filter(|p| p.0 == [0, 114, 178]).count();
     assert!(blue > 5_000, "{blue} pixels of the first colour");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
     if let Some(copy) = std::env::var_os("KEEP_PICTURES") {
-        png(&run(), Path::new(&copy)).unwrap();
+        std::fs::write(copy, &bytes).unwrap();
     }
 }
 
@@ -86,17 +83,16 @@ fn odd_series_are_drawn() {
         vec![series("a very long name ".repeat(20).as_str(), &[(0.0, 1.0)]); 30],
         vec![series("控制\n\u{7}\u{0}", &[(0.0, 1.0), (1.0, 1e15)])],
     ];
-    let dir = tempfile::tempdir().unwrap();
     for (i, series) in odd.into_iter().enumerate() {
         for log_y in [true, false] {
             let chart = chart(log_y, series.clone());
-            png(std::slice::from_ref(&chart), &dir.path().join("odd.png")).unwrap();
+            png(std::slice::from_ref(&chart)).unwrap();
             let text = svg(&chart).unwrap();
             assert!(text.ends_with("</svg>\n"), "case {i}");
             assert!(!text.contains("NaN") && !text.contains("inf"), "case {i}");
         }
     }
-    png(&[], &dir.path().join("none.png")).unwrap();
+    png(&[]).unwrap();
 }
 
 #[test]
@@ -108,12 +104,4 @@ fn svg_fits_any_page() {
     assert!(text.contains("currentColor") && !text.contains(draw::INK_HEX));
     assert!(!text.contains("<script>") && text.contains("&lt;script&gt;"));
     assert!(text.len() < 150_000, "{} bytes for 4,300 points", text.len());
-}
-
-#[test]
-fn an_unwritable_place_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("no such directory").join("curves.png");
-    let error = png(&run()[..1], &path).unwrap_err().to_string();
-    assert!(error.contains("no such directory") && error.contains("curves.png"), "{error}");
 }

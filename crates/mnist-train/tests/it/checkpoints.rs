@@ -1,16 +1,16 @@
 //! Damaged, truncated and foreign checkpoints: named, never loaded, and the one before is offered.
 
-
 use std::{fs, path::Path};
 
+use crate::common::{Lab, alone, settings};
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use crate::common::{Lab, alone, settings};
 use mnist_model::parameters::Parameter;
 use mnist_train::{
     TrainError,
     checkpoint::{self, Checkpoint, CheckpointError, LearnerState},
     optimizer::Slot,
+    weights,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -66,7 +66,9 @@ fn every_damage_is_named_and_the_checkpoint_before_is_offered() {
         let mut flipped = whole.clone();
         let middle = flipped.len() / 2;
         flipped[middle] ^= 1;
-        for (what, bytes) in [("flipped", Some(flipped)), ("cut", Some(whole[..whole.len() - 9].to_vec())), ("gone", None)] {
+        for (what, bytes) in
+            [("flipped", Some(flipped)), ("cut", Some(whole[..whole.len() - 9].to_vec())), ("gone", None)]
+        {
             match bytes {
                 Some(bytes) => fs::write(&path, bytes).unwrap(),
                 None => fs::remove_file(&path).unwrap(),
@@ -101,13 +103,13 @@ fn a_foreign_checkpoint_and_other_shapes_are_refused() {
 fn weights_have_to_fit_as_well() {
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("model.safetensors");
-    checkpoint::save_weights(&path, &parameters(), &sample(1).model).unwrap();
+    weights::save_weights(&path, &parameters(), &sample(1).model).unwrap();
     let mut fewer = parameters();
     fewer.pop();
-    let error = checkpoint::load_weights::<Flex>(&path, &fewer, &Default::default()).unwrap_err().to_string();
+    let error = weights::load_weights::<Flex>(&path, &fewer, &Default::default()).unwrap_err().to_string();
     assert!(error.contains("net.bias is not part of the model"), "{error}");
     fs::write(&path, b"not a safetensors file").unwrap();
-    let error = checkpoint::load_weights::<Flex>(&path, &fewer, &Default::default()).unwrap_err().to_string();
+    let error = weights::load_weights::<Flex>(&path, &fewer, &Default::default()).unwrap_err().to_string();
     assert!(error.contains("model.safetensors is damaged"), "{error}");
 }
 
@@ -201,7 +203,7 @@ proptest! {
             let dir = tmp.path().join("step-00000003");
             forge(&dir, &tensors, &state);
             let _ = load(&dir);
-            let _ = checkpoint::load_weights::<Flex>(&dir.join("tensors.safetensors"), &parameters(), &Default::default());
+            let _ = weights::load_weights::<Flex>(&dir.join("tensors.safetensors"), &parameters(), &Default::default());
         });
     }
 }

@@ -66,9 +66,12 @@ impl Lab {
         self.fit_on::<Flex>(None, None)
     }
 
-
     /// Trains; `stop_at` asks for a stop when the log reaches that step.
-    pub(crate) fn fit_on<B: Backend>(&self, resume: Option<PathBuf>, stop_at: Option<usize>) -> Result<Outcome, TrainError> {
+    pub(crate) fn fit_on<B: Backend>(
+        &self,
+        resume: Option<PathBuf>,
+        stop_at: Option<usize>,
+    ) -> Result<Outcome, TrainError> {
         use std::sync::atomic::Ordering;
         let stop = AtomicBool::new(false);
         let session = Session {

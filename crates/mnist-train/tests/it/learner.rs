@@ -1,17 +1,10 @@
 //! Every objective and net in the tables learns, saves and loads; the learner stops where it has to.
 
-
+use crate::common::{Lab, alone, settings};
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
-use crate::common::{Lab, alone, settings};
 use mnist_model::nets::NetSettings;
-use mnist_train::{
-    TrainError,
-    learner::Outcome,
-    log::read_metrics,
-    registry,
-    rundir::RunDir,
-};
+use mnist_train::{TrainError, learner::Outcome, log::read_metrics, registry, rundir::RunDir};
 
 #[test]
 fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
@@ -19,7 +12,8 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
     for (objective, _) in registry::TABLE {
         for (net, _) in NetSettings::TABLE {
             let (objective, net) = (format!("objective={objective}"), format!("net={net}"));
-            let mut sets = vec![objective.as_str(), net.as_str(), "data.limit=64", "batch_size=16", "epochs=12"];
+            let mut sets =
+                vec![objective.as_str(), net.as_str(), "data.limit=64", "batch_size=16", "epochs=12"];
             if net == "net=resnet" {
                 sets.extend(["resnet.width=16", "resnet.blocks=[1, 1]"]);
             }
@@ -40,7 +34,8 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
             assert_eq!(saved, lab.saved, "{objective} {net}: settings do not read back");
             let device = Default::default();
             let answer = || -> Vec<f32> {
-                let model = registry::load::<Flex>(&saved.run, &saved.facts, &lab.dir.model(), &device).unwrap();
+                let model =
+                    registry::load::<Flex>(&saved.run, &saved.facts, &lab.dir.model(), &device).unwrap();
                 let pixels = TensorData::new(vec![0.5f32; 784], [1, 1, 28, 28]);
                 let found = model.probabilities(Tensor::from_data(pixels, &device)).unwrap();
                 found.into_data().to_vec().unwrap()
@@ -54,13 +49,18 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
 fn a_loss_that_is_no_number_stops_with_step_and_rate_and_keeps_the_last_checkpoint() {
     let _alone = alone();
     let sets = ["net=mlp", "mlp.hidden=[8]", "batch_size=16", "optimizer.rule=sgd", "schedule.kind=constant"];
-    let lab = Lab::new(settings(&[&sets[..], &["schedule.learning_rate=1e30", "checkpoint.every_steps=1"]].concat()));
+    let lab = Lab::new(settings(
+        &[&sets[..], &["schedule.learning_rate=1e30", "checkpoint.every_steps=1"]].concat(),
+    ));
     let error = lab.fit().unwrap_err();
     let text = error.to_string();
     match error {
         TrainError::NotFinite { step, learning_rate, .. } => {
             assert!(step >= 2 && learning_rate > 1e29, "{text}");
-            assert!(text.contains(&format!("step {step}")) && text.contains(&format!("{learning_rate:.3e}")), "{text}");
+            assert!(
+                text.contains(&format!("step {step}")) && text.contains(&format!("{learning_rate:.3e}")),
+                "{text}"
+            );
         }
         TrainError::Checkpoint(_) => assert!(text.contains("diverged"), "{text}"),
         other => panic!("{other}"),
@@ -86,7 +86,9 @@ fn early_stopping_ends_training_and_of_equals_the_later_is_best() {
 fn accumulated_batches_equal_one_large_batch() {
     let _alone = alone();
     let train = |sets: &[&str]| {
-        let lab = Lab::new(settings(&[&["net=mlp", "mlp.hidden=[16]", "epochs=1", "log.every_steps=1"], sets].concat()));
+        let lab = Lab::new(settings(
+            &[&["net=mlp", "mlp.hidden=[16]", "epochs=1", "log.every_steps=1"], sets].concat(),
+        ));
         lab.fit().unwrap();
         read_metrics(&lab.dir.metrics()).unwrap()
     };
@@ -96,7 +98,12 @@ fn accumulated_batches_equal_one_large_batch() {
     for (a, b) in large.iter().zip(&small) {
         assert_eq!((a.step, &a.split), (b.step, &b.split));
         for (name, value) in &a.values {
-            assert!((value - b.values[name]).abs() < 1e-5, "{name} at step {}: {value} {}", a.step, b.values[name]);
+            assert!(
+                (value - b.values[name]).abs() < 1e-5,
+                "{name} at step {}: {value} {}",
+                a.step,
+                b.values[name]
+            );
         }
     }
 }

@@ -20,14 +20,16 @@ fn check(found: &T, wanted: &[f64]) {
 
 /// A weight [2, 2] and a bias [2] after five updates with gradients that depend on the step.
 fn five_updates(settings: &OptimizerSettings) -> Vec<T> {
-    let parameters = [("w", vec![2, 2]), ("b", vec![2])]
-        .map(|(path, shape)| Parameter { path: path.into(), shape, trained: true });
+    let parameters = [("w", vec![2, 2]), ("b", vec![2])].map(|(path, shape)| Parameter {
+        path: path.into(),
+        shape,
+        trained: true,
+    });
     let mut optimizer = Optimizer::<Flex>::new(settings, &parameters);
     let mut values = vec![tensor(&[0.5, -1.0, 2.0, 0.1]), tensor(&[1.0, -0.5])];
     for t in 1..=5 {
         let t = t as f32;
-        let gradients =
-            vec![Some(tensor(&[0.1 * t, -0.2, 0.3 / t, 1.0])), Some(tensor(&[0.05 * t, -1.0]))];
+        let gradients = vec![Some(tensor(&[0.1 * t, -0.2, 0.3 / t, 1.0])), Some(tensor(&[0.05 * t, -1.0]))];
         values = optimizer.step(0.1, values, gradients);
     }
     values
@@ -48,8 +50,16 @@ fn five_updates_equal_pytorch_s() {
     let with = |rule, nesterov| OptimizerSettings { rule, nesterov, weight_decay: 0.1, ..Default::default() };
     let adaptive_b = [0.514_916_956_4, 0.0];
     let cases = [
-        (with(Rule::Adam, false), [0.006_533_674_9, -0.501_779_437_1, 1.523_018_598_6, -0.399_543_285_4], adaptive_b),
-        (with(Rule::AdamW, false), [0.000_085_912_6, -0.460_890_620_9, 1.471_101_999_3, -0.395_000_487_6], adaptive_b),
+        (
+            with(Rule::Adam, false),
+            [0.006_533_674_9, -0.501_779_437_1, 1.523_018_598_6, -0.399_543_285_4],
+            adaptive_b,
+        ),
+        (
+            with(Rule::AdamW, false),
+            [0.000_085_912_6, -0.460_890_620_9, 1.471_101_999_3, -0.395_000_487_6],
+            adaptive_b,
+        ),
         (
             with(Rule::Sgd, false),
             [0.123_816_289_0, -0.614_902_079_1, 1.528_376_340_9, -1.196_496_367_5],

@@ -1,9 +1,8 @@
 //! A training that is stopped and resumed ends in the same bits as one that is not.
 
-
+use crate::common::{Lab, alone, settings};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use crate::common::{Lab, alone, settings};
 use mnist_train::learner::Outcome;
 
 /// Everything that has a memory: BatchNorm statistics, dropout, momentum, moving average, augmentation,
@@ -57,8 +56,11 @@ fn on_flex_with_nesterov_momentum() {
 #[test]
 fn on_ndarray_with_adam_and_resnet() {
     let _alone = alone();
-    let sets = ["net=resnet", "resnet.width=2", "resnet.blocks=[1, 1]", "batch_size=48", "optimizer.rule=adam"];
-    stopped_everywhere_equals_uninterrupted::<NdArray>(&[&sets[..], &["log.every_steps=1", "epochs=3"]].concat());
+    let sets =
+        ["net=resnet", "resnet.width=2", "resnet.blocks=[1, 1]", "batch_size=48", "optimizer.rule=adam"];
+    stopped_everywhere_equals_uninterrupted::<NdArray>(
+        &[&sets[..], &["log.every_steps=1", "epochs=3"]].concat(),
+    );
 }
 
 #[test]
