@@ -45,7 +45,7 @@ pub fn publish<B: Backend>(
     let html = report::html(&Report {
         title: &dir.name(),
         settings_toml: &saved.to_toml()?,
-        summary: &summary(dir, saved, &evaluation),
+        summary: &summary(dir, saved),
         charts: &charts,
         evaluation: Some(&evaluation),
         split: "test",
@@ -97,11 +97,16 @@ pub fn charts(lines: &[MetricsLine]) -> Vec<Chart> {
     for line in lines {
         for (name, value) in &line.values {
             // What training minimises and what validation measures of it share a chart.
-            let title = if name == "cross_entropy" { "loss" } else { name };
+            // Near 1 an accuracy shows little: its distance from 1, drawn in powers of ten, shows all.
+            let (title, value) = match name.as_str() {
+                "cross_entropy" => ("loss", *value),
+                "accuracy" => ("error_rate", 1.0 - value),
+                other => (other, *value),
+            };
             let series = curves.entry(title).or_default();
             match series.iter_mut().find(|s| s.name == line.split) {
-                Some(series) => series.points.push((at(line), *value)),
-                None => series.push(Series { name: line.split.clone(), points: vec![(at(line), *value)] }),
+                Some(series) => series.points.push((at(line), value)),
+                None => series.push(Series { name: line.split.clone(), points: vec![(at(line), value)] }),
             }
         }
     }
@@ -113,37 +118,27 @@ pub fn charts(lines: &[MetricsLine]) -> Vec<Chart> {
         series,
     };
     let mut charts: Vec<Chart> =
-        curves.into_iter().map(|(title, series)| chart(title, title == "loss", series)).collect();
+        curves.into_iter().map(|(title, series)| chart(title, title == "loss" || title == "error_rate", series)).collect();
     let rate = lines.iter().filter(|l| l.split == "train").map(|l| (at(l), l.learning_rate)).collect();
     charts.push(chart("learning_rate", false, vec![Series { name: "learning rate".into(), points: rate }]));
     charts
 }
 
-fn summary(dir: &RunDir, saved: &SavedRun, evaluation: &Evaluation) -> Vec<(String, String)> {
-    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+/// What the figures on the page do not say themselves.
+fn summary(dir: &RunDir, saved: &SavedRun) -> Vec<(String, String)> {
+    let run = &saved.run;
+    let commit: String = saved.provenance.git_commit.chars().take(12).collect();
     let mut rows = vec![
-        (
-            "test accuracy".to_string(),
-            format!(
-                "{} (95 % interval {} to {}, {} images)",
-                percent(evaluation.accuracy),
-                percent(evaluation.accuracy_interval[0]),
-                percent(evaluation.accuracy_interval[1]),
-                evaluation.examples
-            ),
-        ),
-        ("macro F1".into(), format!("{:.4}", evaluation.macro_f1)),
-        ("cross-entropy".into(), format!("{:.4} nats", evaluation.cross_entropy)),
-        ("net".into(), format!("{}, {}", saved.run.net, saved.run.objective)),
-        ("seed".into(), saved.run.seed.to_string()),
+        ("objective".to_string(), run.objective.clone()),
+        ("net".into(), run.net.clone()),
+        ("data".into(), run.data.name.clone()),
+        ("seed".into(), run.seed.to_string()),
         ("backend".into(), saved.provenance.backend.clone()),
-        ("commit".into(), saved.provenance.git_commit.clone()),
+        ("commit".into(), commit),
     ];
     if let Some(end) = read_end(&dir.timing()) {
-        rows.push((
-            "training".into(),
-            format!("{:.0} s, {:.0} images a second", end.train_seconds, end.images_per_second),
-        ));
+        rows.push(("training".into(), format!("{:.0} s", end.train_seconds)));
+        rows.push(("speed".into(), format!("{:.0} images/s", end.images_per_second)));
     }
     rows
 }
