@@ -20,6 +20,19 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// An error with its causes, each said once: most of ours quote their cause already.
+pub(crate) fn report(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
+    })
+}
+
 /// Progress of a training: a bar on a terminal, lines elsewhere, nothing with --quiet.
 pub(crate) struct Progress {
     bar: ProgressBar,

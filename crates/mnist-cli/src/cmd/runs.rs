@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Runs, common: &Common) -> Result<ExitCode> {
     for dir in RunDir::all(&common.runs)? {
         match row(&dir) {
             Ok(row) => rows.push(row),
-            Err(error) => eprintln!("warning: {error:#}"),
+            Err(error) => eprintln!("warning: {}", crate::show::report(&error)),
         }
     }
     let mut out = std::io::stdout().lock();
