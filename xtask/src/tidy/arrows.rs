@@ -9,6 +9,8 @@ use super::Finding;
 
 /// The crates in their order: each may depend on those before it.
 const ORDER: [&str; 4] = ["mnist-data", "mnist-model", "mnist-train", "mnist-cli"];
+/// Operations for any user of Burn: depends on none of ours, and of them only those from this one on need it.
+const OPERATIONS: (&str, &str) = ("cpu-ops", "mnist-model");
 /// The task program, which depends on none of them.
 const TASKS: &str = "xtask";
 
@@ -22,7 +24,7 @@ pub(super) fn check(metadata: &Value, root: &Path) -> Result<Vec<Finding>> {
         let manifest = Path::new(text(package, "manifest_path")?);
         let contents = std::fs::read_to_string(manifest).unwrap_or_default();
         let shown = manifest.strip_prefix(root).unwrap_or(manifest).to_string_lossy().into_owned();
-        if position(name).is_none() && name != TASKS {
+        if position(name).is_none() && name != TASKS && name != OPERATIONS.0 {
             let found = format!("a crate `{name}`");
             findings.push(Finding::new(&shown, 1, found, "a place for it in xtask's arrows.rs"));
         }
@@ -44,6 +46,9 @@ fn position(name: &str) -> Option<usize> {
 
 /// Whether `from` may depend on `on`, which may be a crate of someone else.
 fn allowed(from: &str, on: &str) -> bool {
+    if on == OPERATIONS.0 {
+        return position(from).is_some() && position(from) >= position(OPERATIONS.1);
+    }
     match (position(from), position(on)) {
         (_, None) => on != TASKS,
         (None, Some(_)) => false,
@@ -55,7 +60,8 @@ fn wanted(from: &str) -> String {
     if from == TASKS {
         return "xtask that depends on no crate of the workspace".to_owned();
     }
-    format!("dependencies that only go {}", ORDER.join(" -> "))
+    let (operations, user) = OPERATIONS;
+    format!("dependencies that only go {}, and {operations} -> {user}", ORDER.join(" -> "))
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>> {
@@ -84,7 +90,15 @@ mod tests {
     fn arrows_backwards_are_found() {
         let message = found("mnist-model", "mnist-train", Value::Null).remove(0);
         assert!(message.starts_with("Cargo.toml:1: found mnist-model depends on mnist-train;"));
-        for (from, on) in [("xtask", "mnist-data"), ("mnist-cli", "xtask"), ("mnist-data", "mnist-cli")] {
+        for (from, on) in [
+            ("xtask", "mnist-data"),
+            ("mnist-cli", "xtask"),
+            ("mnist-data", "mnist-cli"),
+            ("mnist-data", "cpu-ops"),
+            ("xtask", "cpu-ops"),
+            ("cpu-ops", "mnist-data"),
+            ("cpu-ops", "xtask"),
+        ] {
             assert_eq!(found(from, on, Value::Null).len(), 1, "{from} on {on}");
         }
         assert_eq!(found("mnist-data", "mnist-model", "build".into()).len(), 1);
@@ -93,7 +107,14 @@ mod tests {
 
     #[test]
     fn arrows_forwards_tests_and_other_crates_are_free() {
-        for (from, on) in [("mnist-cli", "mnist-data"), ("mnist-train", "mnist-model"), ("xtask", "rand")] {
+        for (from, on) in [
+            ("mnist-cli", "mnist-data"),
+            ("mnist-train", "mnist-model"),
+            ("xtask", "rand"),
+            ("mnist-model", "cpu-ops"),
+            ("mnist-cli", "cpu-ops"),
+            ("cpu-ops", "burn"),
+        ] {
             assert!(found(from, on, Value::Null).is_empty(), "{from} on {on}");
         }
         assert!(found("mnist-data", "mnist-model", "dev".into()).is_empty());

@@ -1,0 +1,124 @@
+//! Convolution with optional bias, 2x2 max-pooling and ReLU, as one operation.
+//!
+//! The fast path is the textbook one (Chellapilla et al. 2006, "High performance convolutional neural
+//! networks for document processing"): patches become the columns of a matrix, so that a convolution is one
+//! matrix product. Here the matrix never exists for the whole batch, only for a few images at a time in a
+//! scratch buffer of the thread, and bias, pooling and ReLU are done while the product is in the cache.
+
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod autodiff;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod epilogue;
+mod geometry;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod kernel;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod patches;
+
+use burn::tensor::{Tensor, activation::relu, backend::Backend, module, ops::ConvOptions};
+
+use geometry::Geometry;
+
+/// How [`conv2d`] moves its kernel and what follows the convolution.
+///
+/// The default: stride 1, no padding, nothing follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2dOptions {
+    /// Distance between neighbouring patches, down and across, in pixels, at least 1.
+    pub stride: [usize; 2],
+    /// Zeros added above and below, and left and right, in pixels.
+    pub padding: [usize; 2],
+    /// Whether ReLU follows, after the max-pooling where there is one.
+    pub relu: bool,
+    /// Whether 2x2 max-pooling of stride 2 follows the bias; an odd last row or column is left out.
+    pub max_pool: bool,
+}
+
+impl Default for Conv2dOptions {
+    fn default() -> Self {
+        Self { stride: [1, 1], padding: [0, 0], relu: false, max_pool: false }
+    }
+}
+
+/// Convolution (as in deep learning: no flipping of the kernel), then what is asked for of bias, max-pooling
+/// and ReLU, in this order.
+///
+/// On the fast path NaN is not lost in max-pooling or ReLU, whatever the backend's own operations do; of equal
+/// values in a pooling window the first, row by row, gets the gradient.
+///
+/// # Shapes
+/// - `x`: `[batch, in, height, width]`
+/// - `weight`: `[out, in, kernel_height, kernel_width]`
+/// - `bias`: `[out]`
+/// - returns: `[batch, out, map_height, map_width]` with `map = (size + 2 * padding - kernel) / stride + 1`,
+///   rounded down; half of that, rounded down, with `max_pool`
+///
+/// # Panics
+/// If the shapes do not fit together, the stride or a size other than `batch` is 0, the kernel is larger than
+/// the padded image, or the map is too small for the max-pooling asked for.
+pub fn conv2d<B: Backend>(
+    x: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Option<Tensor<B, 1>>,
+    options: Conv2dOptions,
+) -> Tensor<B, 4> {
+    let geometry = Geometry::new(x.dims(), weight.dims(), bias.as_ref().map(|bias| bias.dims()), options);
+    let call = Call { x, weight, bias };
+    #[cfg(feature = "flex")]
+    let call = match fast::<burn_flex::Flex, B>(call, &geometry) {
+        Ok(output) => return output,
+        Err(call) => call,
+    };
+    #[cfg(feature = "ndarray")]
+    let call = match fast::<burn_ndarray::NdArray, B>(call, &geometry) {
+        Ok(output) => return output,
+        Err(call) => call,
+    };
+    plain(call, &geometry)
+}
+
+/// The tensors of a call.
+struct Call<B: Backend> {
+    x: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Option<Tensor<B, 1>>,
+}
+
+/// The fast path if `B` is the backend `H`, alone or inside Autodiff, and the elements are f32.
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+fn fast<H: crate::host::Host, B: Backend>(
+    call: Call<B>,
+    geometry: &Geometry,
+) -> Result<Tensor<B, 4>, Call<B>> {
+    use crate::host::cast;
+    use burn::{backend::Autodiff, tensor::DType};
+
+    let dtypes = [Some(call.x.dtype()), Some(call.weight.dtype()), call.bias.as_ref().map(|b| b.dtype())];
+    if dtypes.into_iter().flatten().any(|dtype| dtype != DType::F32) {
+        return Err(call);
+    }
+    let call = match cast::<Call<B>, Call<Autodiff<H>>>(call) {
+        Ok(call) => return Ok(same(autodiff::tracked::<H>(call, geometry))),
+        Err(call) => call,
+    };
+    cast::<Call<B>, Call<H>>(call).map(|call| same(autodiff::untracked::<H>(call, geometry)))
+}
+
+/// The result under the caller's name of its type, which the cast of the call has shown to be the same.
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+fn same<T: 'static, U: 'static>(output: T) -> U {
+    match crate::host::cast(output) {
+        Ok(output) => output,
+        Err(_) => unreachable!("the backend's type has been compared"),
+    }
+}
+
+/// The same by Burn's own operations.
+fn plain<B: Backend>(call: Call<B>, geometry: &Geometry) -> Tensor<B, 4> {
+    let Conv2dOptions { stride, padding, relu: with_relu, max_pool } = geometry.options;
+    let mut y = module::conv2d(call.x, call.weight, call.bias, ConvOptions::new(stride, padding, [1, 1], 1));
+    if max_pool {
+        y = module::max_pool2d(y, [2, 2], [2, 2], [0, 0], [1, 1], false);
+    }
+    if with_relu { relu(y) } else { y }
+}

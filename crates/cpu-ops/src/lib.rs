@@ -1,0 +1,45 @@
+//! Fused CPU operations for Burn.
+//!
+//! On CPU backends Burn 0.21 composes a layer from several tensor operations and derives its gradient from
+//! theirs, which costs many passes over memory; the weight gradient of its convolution is a convolution
+//! whose kernel is as large as the map. Each function of this crate is one operation with a backward pass of
+//! its own, in f32, on the buffers of the backend.
+//!
+//! Callers keep the plain bound `B: Backend`. Which way a call goes is decided inside, by the type of the
+//! backend: `Flex` (feature `flex`) and `NdArray` (feature `ndarray`), as they are or inside `Autodiff` with its
+//! default strategy, take the fast path. Every other backend, strategy or element type takes Burn's own
+//! operations, with the same result up to rounding.
+//!
+//! The fast path uses the rayon pool it is called in. Work is cut and sums are ordered by the shapes alone:
+//! results are the same bit for bit on any number of threads, and from run to run on one machine.
+//!
+//! ```
+//! use burn::tensor::{Tensor, backend::Backend};
+//! use cpu_ops::{Conv2dOptions, conv2d};
+//!
+//! /// `[batch, 1, 28, 28]` to `[batch, 32, 14, 14]`: convolution, bias, 2x2 max-pooling, ReLU.
+//! fn stage<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
+//!     let options = Conv2dOptions { padding: [1, 1], relu: true, max_pool: true, ..Default::default() };
+//!     conv2d(x, weight, Some(bias), options)
+//! }
+//!
+//! # #[cfg(feature = "flex")]
+//! # fn main() {
+//! use burn_flex::Flex;
+//! let device = Default::default();
+//! let x = Tensor::<Flex, 4>::ones([2, 1, 28, 28], &device);
+//! let y = stage(x, Tensor::ones([32, 1, 3, 3], &device), Tensor::zeros([32], &device));
+//! assert_eq!(y.dims(), [2, 32, 14, 14]);
+//! assert_eq!(y.max().into_scalar(), 9.0);
+//! # }
+//! # #[cfg(not(feature = "flex"))]
+//! # fn main() {}
+//! ```
+
+mod conv2d;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod gemm;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod host;
+
+pub use conv2d::{Conv2dOptions, conv2d};

@@ -1,0 +1,10 @@
+//! Tests of the crate from outside: against Burn's own operations, PyTorch's numbers and itself.
+
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
+mod against_burn;
+mod against_pytorch;
+mod paths;
+mod support;
+mod threads;
