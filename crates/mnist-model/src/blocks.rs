@@ -5,35 +5,61 @@
 //! Burn's own layers would draw biases from the weight's distribution; we set them to zero as the papers do.
 
 use burn::{
-    module::Initializer,
-    nn::{
-        Linear, LinearConfig, PaddingConfig2d,
-        conv::{Conv2d, Conv2dConfig},
-    },
-    tensor::backend::Backend,
+    module::{Initializer, Module, Param},
+    nn::{Linear, LinearConfig},
+    tensor::{Tensor, backend::Backend},
 };
+use cpu_ops::Conv2dOptions;
 
-/// A square convolution with He initialisation, zero bias (where it has one) and `kernel / 2` padding, so
-/// that stride 1 keeps the size.
-///
-/// Takes `[batch, channels[0], height, width]`, gives `[batch, channels[1], ceil(height / stride), ..]`.
+/// A square convolution with `kernel / 2` padding, so that stride 1 keeps the size; on CPU backends one fused
+/// operation with what follows it.
+#[derive(Module, Debug)]
+pub struct Conv<B: Backend> {
+    /// `[outputs, inputs, kernel, kernel]`.
+    pub weight: Param<Tensor<B, 4>>,
+    /// `[outputs]`.
+    pub bias: Option<Param<Tensor<B, 1>>>,
+    stride: usize,
+}
+
+/// A [`Conv`] from `channels[0]` to `channels[1]` with He initialisation and zero bias (where it has one).
 pub fn conv2d<B: Backend>(
     channels: [usize; 2],
     kernel: usize,
     stride: usize,
     bias: bool,
     device: &B::Device,
-) -> Conv2d<B> {
-    let mut conv = Conv2dConfig::new(channels, [kernel, kernel])
-        .with_stride([stride, stride])
-        .with_padding(PaddingConfig2d::Explicit(kernel / 2, kernel / 2, kernel / 2, kernel / 2))
-        .with_bias(false)
-        .with_initializer(he_normal())
-        .init(device);
-    if bias {
-        conv.bias = Some(Initializer::Zeros.init([channels[1]], device));
+) -> Conv<B> {
+    let [inputs, outputs] = channels;
+    let fan_in = inputs * kernel * kernel;
+    Conv {
+        weight: he_normal().init_with([outputs, inputs, kernel, kernel], Some(fan_in), None, device),
+        bias: bias.then(|| Initializer::Zeros.init([outputs], device)),
+        stride,
     }
-    conv
+}
+
+impl<B: Backend> Conv<B> {
+    /// `[batch, inputs, height, width]` to `[batch, outputs, ceil(height / stride), ceil(width / stride)]`.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.fused(x, Conv2dOptions::default())
+    }
+
+    /// As [`Conv::forward`], then ReLU.
+    pub fn forward_relu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.fused(x, Conv2dOptions { relu: true, ..Default::default() })
+    }
+
+    /// As [`Conv::forward`], then 2x2 max-pooling, which halves height and width again (rounded down), and ReLU.
+    pub fn forward_pool_relu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.fused(x, Conv2dOptions { relu: true, max_pool: true, ..Default::default() })
+    }
+
+    fn fused(&self, x: Tensor<B, 4>, then: Conv2dOptions) -> Tensor<B, 4> {
+        let [_outputs, _inputs, height, width] = self.weight.dims();
+        let options = Conv2dOptions { stride: [self.stride; 2], padding: [height / 2, width / 2], ..then };
+        cpu_ops::conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options)
+    }
 }
 
 /// A fully connected layer that a ReLU follows: He initialisation, zero bias.

@@ -117,8 +117,10 @@ pub fn charts(lines: &[MetricsLine]) -> Vec<Chart> {
         log_y,
         series,
     };
-    let mut charts: Vec<Chart> =
-        curves.into_iter().map(|(title, series)| chart(title, title == "loss" || title == "error_rate", series)).collect();
+    let mut charts: Vec<Chart> = curves
+        .into_iter()
+        .map(|(title, series)| chart(title, title == "loss" || title == "error_rate", series))
+        .collect();
     let rate = lines.iter().filter(|l| l.split == "train").map(|l| (at(l), l.learning_rate)).collect();
     charts.push(chart("learning_rate", false, vec![Series { name: "learning rate".into(), points: rate }]));
     charts

@@ -7,17 +7,13 @@
 
 use burn::{
     module::Module,
-    nn::{
-        BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear,
-        conv::Conv2d,
-        pool::{MaxPool2d, MaxPool2dConfig},
-    },
+    nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, pool::MaxPool2dConfig},
     tensor::{Tensor, activation::relu, backend::Backend},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
-use crate::blocks::{conv2d, hidden_linear};
+use crate::blocks::{Conv, conv2d, hidden_linear};
 
 /// Settings of [`Cnn`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -100,7 +96,7 @@ impl CnnConfig {
         let [height, width] = self.map_size(size);
         Cnn {
             stages,
-            pool: self.pool.then(|| MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init()),
+            pool: self.pool,
             features: hidden_linear(inputs * height * width, self.width, device),
             dropout: DropoutConfig::new(self.dropout).init(),
         }
@@ -117,29 +113,37 @@ impl CnnConfig {
 #[derive(Module, Debug)]
 pub struct Cnn<B: Backend> {
     stages: Vec<Stage<B>>,
-    pool: Option<MaxPool2d>,
+    pool: bool,
     features: Linear<B>,
     dropout: Dropout,
 }
 
 #[derive(Module, Debug)]
 struct Stage<B: Backend> {
-    conv: Conv2d<B>,
+    conv: Conv<B>,
     norm: Option<BatchNorm<B>>,
+}
+
+impl<B: Backend> Stage<B> {
+    fn forward(&self, x: Tensor<B, 4>, pool: bool) -> Tensor<B, 4> {
+        match (&self.norm, pool) {
+            (None, true) => self.conv.forward_pool_relu(x),
+            (None, false) => self.conv.forward_relu(x),
+            (Some(norm), true) => {
+                let x = norm.forward(self.conv.forward(x));
+                let pool = MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init();
+                relu(pool.forward(x)) // they commute, and a quarter of the values is left
+            }
+            (Some(norm), false) => relu(norm.forward(self.conv.forward(x))),
+        }
+    }
 }
 
 impl<B: Backend> Encoder<B> for Cnn<B> {
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         let mut x = images; // [batch, 1, 28, 28]
         for stage in &self.stages {
-            x = stage.conv.forward(x);
-            if let Some(norm) = &stage.norm {
-                x = norm.forward(x);
-            }
-            if let Some(pool) = &self.pool {
-                x = pool.forward(x); // before ReLU: they commute, and a quarter of the values is left
-            }
-            x = relu(x); // [batch, channels, height / 2, width / 2]
+            x = stage.forward(x, self.pool); // [batch, channels, height / 2, width / 2]
         }
         let x = x.flatten(1, 3); // [batch, channels * height * width]
         self.dropout.forward(relu(self.features.forward(x))) // [batch, width]

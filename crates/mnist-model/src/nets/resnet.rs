@@ -6,13 +6,13 @@
 
 use burn::{
     module::{Initializer, Module},
-    nn::{BatchNorm, BatchNormConfig, conv::Conv2d},
+    nn::{BatchNorm, BatchNormConfig},
     tensor::{Tensor, activation::relu, backend::Backend},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd};
-use crate::blocks::conv2d;
+use crate::blocks::{Conv, conv2d};
 
 /// Settings of [`Resnet`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -69,7 +69,7 @@ impl ResnetConfig {
 /// Residual net.
 #[derive(Module, Debug)]
 pub struct Resnet<B: Backend> {
-    stem: Conv2d<B>,
+    stem: Conv<B>,
     norm: BatchNorm<B>,
     blocks: Vec<BasicBlock<B>>,
     width: usize,
@@ -93,9 +93,9 @@ impl<B: Backend> Encoder<B> for Resnet<B> {
 /// Two 3x3 convolutions and a shortcut around them.
 #[derive(Module, Debug)]
 struct BasicBlock<B: Backend> {
-    conv1: Conv2d<B>,
+    conv1: Conv<B>,
     norm1: BatchNorm<B>,
-    conv2: Conv2d<B>,
+    conv2: Conv<B>,
     norm2: BatchNorm<B>,
     /// 1x1 convolution and norm where the shape changes (option B of the paper), else nothing.
     downsample: Option<Downsample<B>>,
@@ -103,7 +103,7 @@ struct BasicBlock<B: Backend> {
 
 #[derive(Module, Debug)]
 struct Downsample<B: Backend> {
-    conv: Conv2d<B>,
+    conv: Conv<B>,
     norm: BatchNorm<B>,
 }
 

@@ -15,7 +15,12 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
             let mut sets =
                 vec![objective.as_str(), net.as_str(), "data.limit=64", "batch_size=16", "epochs=12"];
             if net == "net=resnet" {
-                sets.extend(["resnet.width=8", "resnet.blocks=[1, 1, 1]", "schedule.learning_rate=0.02", "epochs=30"]);
+                sets.extend([
+                    "resnet.width=8",
+                    "resnet.blocks=[1, 1, 1]",
+                    "schedule.learning_rate=0.02",
+                    "epochs=30",
+                ]);
             }
             let lab = Lab::new(settings(&sets));
             lab.fit().unwrap();
