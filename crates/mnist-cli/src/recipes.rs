@@ -10,7 +10,6 @@ use crate::args::UsageError;
 const BUILT_IN: &[(&str, &str)] = &[
     ("default", include_str!("../../../recipes/default.toml")),
     ("mlp", include_str!("../../../recipes/mlp.toml")),
-    ("resnet", include_str!("../../../recipes/resnet.toml")),
 ];
 
 /// A recipe's text, and where it is from.

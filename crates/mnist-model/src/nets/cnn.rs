@@ -36,9 +36,9 @@ pub struct CnnConfig {
 impl Default for CnnConfig {
     fn default() -> Self {
         Self {
-            channels: vec![32, 64, 64],
-            kernels: vec![5, 3, 3],
-            pool: false,
+            channels: vec![24, 48, 96],
+            kernels: vec![3, 3, 3],
+            pool: true,
             norm: false,
             width: 128,
             dropout: 0.0,
