@@ -20,10 +20,19 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// The Cargo that runs us (or the one on the PATH), in the workspace's root.
+///
+/// What `cargo run` tells us of our own package is taken away: build scripts of dependencies look at it, and
+/// would run anew each time that a build goes through us or not.
 pub(crate) fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let ours = ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|p| name.to_string_lossy().starts_with(p));
+        if ours {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

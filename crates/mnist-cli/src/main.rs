@@ -27,9 +27,7 @@ fn main() -> ExitCode {
         Command::Evaluate(evaluate) => cmd::evaluate::run(evaluate, &args.common),
         Command::Predict(predict) => cmd::predict::run(predict, &args.common),
         Command::Runs(runs) => cmd::runs::run(runs, &args.common),
-        Command::Data { command } => {
-            cmd::data::run(command, args.common.data_dir.as_deref()).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Data { command } => cmd::data::run(command, &args.common).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => cmd::completions::run(*shell),
     });
     match done {

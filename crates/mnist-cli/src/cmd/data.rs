@@ -13,6 +13,8 @@ use anyhow::Result;
 use clap::Subcommand;
 use mnist_data::DataSet;
 
+use crate::args::Common;
+
 /// What to do with a data set.
 #[derive(Subcommand, Debug)]
 pub(crate) enum DataCommand {
@@ -40,19 +42,19 @@ impl WhichSet {
     }
 }
 
-/// Does it; `data_dir` is the directory to look in, if one was given.
-pub(crate) fn run(command: &DataCommand, data_dir: Option<&Path>) -> Result<()> {
+/// Does it.
+pub(crate) fn run(command: &DataCommand, common: &Common) -> Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
-    run_into(command, data_dir, &mut out)?;
+    run_into(command, common.data_dir.as_deref(), common.quiet, &mut out)?;
     Ok(out.flush()?)
 }
 
-fn run_into(command: &DataCommand, data_dir: Option<&Path>, out: &mut impl Write) -> Result<()> {
+fn run_into(command: &DataCommand, data_dir: Option<&Path>, quiet: bool, out: &mut impl Write) -> Result<()> {
     match command {
         DataCommand::Info(info) => info.run(data_dir, out),
         DataCommand::Show(show) => show.run(data_dir, out),
         DataCommand::Verify(verify) => verify.run(data_dir, out),
-        DataCommand::Fetch(fetch) => fetch.run(data_dir, out),
+        DataCommand::Fetch(fetch) => fetch.run(data_dir, quiet, out),
     }
 }
 
@@ -85,7 +87,7 @@ mod tests {
     fn data(typed: &[&str]) -> Result<String> {
         let typed = Typed::try_parse_from(std::iter::once(&"data").chain(typed))?;
         let mut out = Vec::new();
-        run_into(&typed.command, None, &mut out)?;
+        run_into(&typed.command, None, false, &mut out)?;
         Ok(String::from_utf8(out)?)
     }
 

@@ -25,14 +25,18 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
-    pub(super) fn run(&self, data_dir: Option<&Path>, out: &mut impl Write) -> Result<()> {
+    pub(super) fn run(&self, data_dir: Option<&Path>, quiet: bool, out: &mut impl Write) -> Result<()> {
         let source = Source::find(&self.name)?;
         let into = match (self.into.as_deref(), data_dir) {
             (Some(dir), _) | (None, Some(dir)) => dir.to_owned(),
             (None, None) => cache_dir()?,
         };
         let bar = progress_bar();
-        let dir = fetch(source, &into, self.from.as_deref(), &mut |progress| tell(&bar, progress))?;
+        let dir = fetch(source, &into, self.from.as_deref(), &mut |progress| {
+            if !quiet {
+                tell(&bar, progress);
+            }
+        })?;
         bar.finish_and_clear();
         writeln!(out, "{}", source.title)?;
         writeln!(out, "licence {}; 4 files, SHA-256 right, in {}", source.licence, dir.display())?;
