@@ -74,7 +74,7 @@ pub(crate) struct Train {
     #[arg(long, conflicts_with = "resume")]
     pub name: Option<String>,
     /// Seed of every random draw
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Passes over the training images
     #[arg(long, value_name = "N")]

@@ -41,10 +41,14 @@ pub enum CheckpointError {
         /// The newest older checkpoint that is sound.
         whole: Option<PathBuf>,
     },
-    /// A checkpoint of another run.
-    #[error("{path} belongs to another run: its settings are not those of run.toml{}", offer(.whole))]
+    /// A checkpoint or weights made under other settings.
+    #[error(
+        "{path} was made under other settings than run.toml has now: put the run.toml it was made under back, or \
+         train anew under another --name{}",
+        offer(.whole)
+    )]
     Foreign {
-        /// The checkpoint.
+        /// The checkpoint or file.
         path: PathBuf,
         /// The newest older checkpoint that is sound.
         whole: Option<PathBuf>,
@@ -172,7 +176,7 @@ pub fn save<B: Backend>(dir: &Path, parameters: &[Parameter], checkpoint: &Check
         }
     }
     let path = path_of(dir, checkpoint.state.step);
-    let tensors = serialize(&named, &path)?;
+    let tensors = serialize(&named, None, &path)?;
     let state = checkpoint.state.clone();
     let sha256 = Digests { tensors: hex_digest(&tensors), state: state_digest(&state, &optimizer_times) };
     let state = serde_json::to_vec_pretty(&StateFile { state, optimizer_times, sha256 })
@@ -205,11 +209,12 @@ pub fn load<B: Backend>(
     let damaged = |reason: String| CheckpointError::Damaged {
         path: path.to_path_buf(),
         reason,
-        whole: newest_whole_before(path),
+        whole: newest_whole_before(path, settings),
     };
     let (file, bytes) = verify(path).map_err(damaged)?;
     if file.state.settings != settings {
-        return Err(CheckpointError::Foreign { path: path.to_path_buf(), whole: newest_whole_before(path) });
+        let whole = newest_whole_before(path, settings);
+        return Err(CheckpointError::Foreign { path: path.to_path_buf(), whole });
     }
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(format!("{TENSORS}: {e}")))?;
     let mut taken = Taken::new(&tensors, path);
@@ -277,7 +282,16 @@ pub fn prune(dir: &Path, keep: usize, best: Option<usize>) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a killed process left half-written. Only for the holder of the run's lock.
+/// Removes the checkpoints after `step` (all of them for `None`): a training goes on from there, and theirs is a
+/// future that will not be.
+///
+/// # Errors
+/// [`TrainError::Io`].
+pub fn discard_after(dir: &Path, step: Option<usize>) -> Result<()> {
+    list(dir)?.iter().filter(|path| step_of(path) > step).try_for_each(|path| remove(path))
+}
+
+/// Removes what a killed process left half-written in `dir`. Only for the holder of the run's lock.
 ///
 /// # Errors
 /// [`TrainError::Io`].
@@ -285,7 +299,10 @@ pub fn sweep(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(TrainError::io("read", dir))? {
         let entry = entry.map_err(TrainError::io("read", dir))?;
         if entry.file_name().to_string_lossy().starts_with(".tmp-") {
-            fs::remove_dir_all(entry.path()).map_err(TrainError::io("remove", &entry.path()))?;
+            let path = entry.path();
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(TrainError::io("remove", &path))?;
         }
     }
     Ok(())
@@ -293,7 +310,12 @@ pub fn sweep(dir: &Path) -> Result<()> {
 
 /// Lower-case hex SHA-256.
 pub fn hex_digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes as lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Renames first, so that a half-removed directory never looks like a checkpoint.
@@ -309,9 +331,10 @@ fn step_of(path: &Path) -> Option<usize> {
     path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
 }
 
-fn newest_whole_before(path: &Path) -> Option<PathBuf> {
+fn newest_whole_before(path: &Path, settings: &str) -> Option<PathBuf> {
     let all = list(path.parent()?).ok()?;
-    all.into_iter().rev().filter(|other| step_of(other) < step_of(path)).find(|other| verify(other).is_ok())
+    let usable = |other: &PathBuf| verify(other).is_ok_and(|(file, _)| file.state.settings == settings);
+    all.into_iter().rev().filter(|other| step_of(other) < step_of(path)).find(usable)
 }
 
 /// Reads a checkpoint's two files and compares their digests.

@@ -44,10 +44,9 @@ impl TrainingData {
             mean: statistics.mean as f32,
             std: statistics.std as f32,
         };
-        let Split { mut train, valid } = split(run, &images)?;
-        if run.data.limit > 0 {
-            train.truncate(run.data.limit);
-        }
+        facts.check().map_err(|e| TrainError::Settings(format!("data.name {}: {e}", run.data.name)))?;
+        check_test_header(&set, facts.size)?;
+        let Split { train, valid } = split(run, &images)?;
         if train.is_empty() || valid.is_empty() {
             return Err(TrainError::Settings(format!(
                 "data.validation is {} of {} images: both training and validation need some",
@@ -67,8 +66,25 @@ impl TrainingData {
     }
 }
 
+/// Finds out before a long training whether its test can be done: by the header alone, no image is read.
+fn check_test_header(set: &DataSet, [rows, cols]: [usize; 2]) -> Result<()> {
+    let [_, _, images, _] = set.paths();
+    let found = mnist_data::idx::read_dims(images)?;
+    match found[..] {
+        [count, r, c] if count > 0 && [r, c] == [rows, cols] => Ok(()),
+        _ => Err(TrainError::Damaged {
+            path: images.clone(),
+            reason: format!("its dimensions are {found:?}; wanted some images of {rows} x {cols}"),
+        }),
+    }
+}
+
 /// Which images of the training file train and which validate.
 pub(crate) fn split(run: &Run, images: &LabelledImages) -> Result<Split> {
-    Split::stratified(images.labels(), run.data.validation, run.data.split_seed)
-        .map_err(|e| TrainError::Settings(format!("data.validation: {e}")))
+    let mut split = Split::stratified(images.labels(), run.data.validation, run.data.split_seed)
+        .map_err(|e| TrainError::Settings(format!("data.validation: {e}")))?;
+    if run.data.limit > 0 {
+        split.train.truncate(run.data.limit);
+    }
+    Ok(split)
 }

@@ -35,7 +35,7 @@ pub enum TrainError {
     },
 
     /// A file or directory could not be read or written.
-    #[error("cannot {action} {path}: {source}{}", hint(.source))]
+    #[error("cannot {action} {path}: {source}{}", hint(.action, .source))]
     Io {
         /// What was being done: `write`, `read`.
         action: &'static str,
@@ -129,13 +129,13 @@ impl TrainError {
 }
 
 /// What a user can do about the commonest reasons.
-fn hint(source: &std::io::Error) -> &'static str {
+fn hint(action: &str, source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::*;
     match source.kind() {
         StorageFull | QuotaExceeded => {
-            "; make room and go on with `train --resume`: the last checkpoint is whole"
+            "; make room; a training goes on from its last checkpoint with `train --resume`"
         }
-        PermissionDenied | ReadOnlyFilesystem => "; choose a directory that can be written with --runs",
+        PermissionDenied | ReadOnlyFilesystem if action != "read" => "; choose a place that can be written",
         _ => "",
     }
 }

@@ -31,6 +31,16 @@ pub enum SplitName {
 /// [`TrainError::Data`]; [`TrainError::Changed`] if the data are not those of the run.
 pub fn load_split(saved: &SavedRun, name: SplitName, data_dir: Option<&Path>, run: &Path) -> Result<Loader> {
     let set = DataSet::open(&saved.run.data.name, data_dir)?;
+    let now = set.digest()?;
+    if now != saved.provenance.data_digest {
+        return Err(TrainError::Changed {
+            path: run.to_path_buf(),
+            what: "the training data (SHA-256)",
+            begun: saved.provenance.data_digest.clone(),
+            now,
+            remedy: "name the run's data with --data-dir",
+        });
+    }
     let images;
     let indices;
     match name {
@@ -40,16 +50,6 @@ pub fn load_split(saved: &SavedRun, name: SplitName, data_dir: Option<&Path>, ru
         }
         SplitName::Train | SplitName::Valid => {
             images = set.train()?;
-            let now = set.digest()?;
-            if now != saved.provenance.data_digest {
-                return Err(TrainError::Changed {
-                    path: run.to_path_buf(),
-                    what: "the data (SHA-256)",
-                    begun: saved.provenance.data_digest.clone(),
-                    now,
-                    remedy: "name the run's data with --data-dir",
-                });
-            }
             let both = split(&saved.run, &images)?;
             indices = if name == SplitName::Valid { both.valid } else { both.train };
         }

@@ -126,6 +126,7 @@ where
         average = checkpoint.average;
         state = checkpoint.state;
     }
+    checkpoint::discard_after(&dir.checkpoints(), (state.step > 0).then_some(state.step))?;
     let mut metrics = MetricsLog::open(&dir.metrics(), state.metrics_length)?;
 
     let steps_per_epoch = data.train.steps_per_epoch().div_ceil(run.accumulate);
@@ -236,7 +237,7 @@ where
     let best = state.best.as_ref().map_or(state.step, |best| best.step);
     let path = checkpoint::path_of(&dir.checkpoints(), best);
     let chosen = checkpoint::load_chosen::<B::InnerBackend>(&path, &params, &settings, device)?;
-    weights::save_weights(&dir.model(), &params, &chosen)?;
+    weights::save_weights(&dir.model(), &params, &chosen, &settings)?;
     Ok(Outcome::Finished(state))
 }
 

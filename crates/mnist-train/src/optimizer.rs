@@ -70,16 +70,16 @@ impl OptimizerSettings {
     /// A message that names the setting, what was found and what is wanted.
     pub fn check(&self) -> Result<(), String> {
         for (name, value) in [("beta_1", self.beta_1), ("beta_2", self.beta_2), ("momentum", self.momentum)] {
-            if !(0.0..1.0).contains(&value) {
+            if !(0.0..1.0).contains(&(value as f32)) {
                 return Err(format!("optimizer.{name} is {value}; it has to be at least 0 and below 1"));
             }
         }
         for (name, value) in [("weight_decay", self.weight_decay), ("clip_norm", self.clip_norm)] {
-            if !(value.is_finite() && value >= 0.0) {
+            if !((value as f32).is_finite() && value >= 0.0) {
                 return Err(format!("optimizer.{name} is {value}; it has to be 0 (off) or more"));
             }
         }
-        if !(self.epsilon.is_finite() && self.epsilon > 0.0) {
+        if !(self.epsilon.is_finite() && self.epsilon as f32 > 0.0) {
             return Err(format!("optimizer.epsilon is {}; it has to be above 0", self.epsilon));
         }
         Ok(())

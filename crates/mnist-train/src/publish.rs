@@ -67,7 +67,7 @@ pub fn load_model<B: Backend>(
     if !dir.model().exists() {
         return Err(TrainError::Unfinished { path: dir.path().to_path_buf() });
     }
-    registry::load::<B>(&saved.run, &saved.facts, &dir.model(), device)
+    registry::load::<B>(&saved.run, &saved.facts, &dir.model(), &dir.settings_digest()?, device)
 }
 
 /// The figures of the test split, if the run has them.

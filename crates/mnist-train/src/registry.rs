@@ -95,7 +95,18 @@ macro_rules! objectives {
             }
         }
 
-        /// Loads the model of a run from a file of weights.
+        /// Whether a run's settings make a model.
+        ///
+        /// # Errors
+        /// A message that names the setting.
+        pub fn check(run: &Run, facts: &Facts) -> Result<(), String> {
+            match run.objective.as_str() {
+                $($name => <$config>::from_run(run, facts).check(),)*
+                other => Err(unknown(other).to_string()),
+            }
+        }
+
+        /// Loads the model of a run from a file of weights, made under settings with this digest.
         ///
         /// # Errors
         /// [`TrainError::Io`]; [`TrainError::Checkpoint`] naming every tensor that does not fit.
@@ -103,12 +114,13 @@ macro_rules! objectives {
             run: &Run,
             facts: &Facts,
             weights: &Path,
+            settings: &str,
             device: &B::Device,
         ) -> Result<Box<dyn Trained<B>>> {
             match run.objective.as_str() {
                 $($name => {
                     let model = <$config>::from_run(run, facts).init::<B>(device).map_err(TrainError::Settings)?;
-                    let values = weights::load_weights(weights, &parameters(&model), device)?;
+                    let values = weights::load_weights(weights, &parameters(&model), settings, device)?;
                     Ok(Box::new(unflatten(model, values)))
                 })*
                 other => Err(unknown(other)),

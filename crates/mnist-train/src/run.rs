@@ -158,7 +158,10 @@ impl Run {
         let mut table = defaults()?;
         if let Some((text, name)) = recipe {
             let in_file = |e: String| TrainError::Settings(format!("{}: {e}", name.display()));
-            let given: Table = text.parse().map_err(|e: toml::de::Error| in_file(e.to_string()))?;
+            let mut given: Table = text.parse().map_err(|e: toml::de::Error| in_file(e.to_string()))?;
+            // A run.toml is a recipe too: what it says beyond settings is about that run alone.
+            given.remove("model");
+            given.remove("provenance");
             merge(&mut table, given, "").map_err(in_file)?;
         }
         for set in sets {
@@ -166,6 +169,9 @@ impl Run {
             let Some((key, value)) = set.split_once('=') else {
                 return Err(in_set("write key=value, for example --set epochs=3".into()));
             };
+            if key.matches('.').count() > 4 {
+                return Err(in_set("no setting lies that deep".into()));
+            }
             merge(&mut table, nested(key.trim(), parse_value(value.trim())), "").map_err(in_set)?;
         }
         let run = from_table(table).map_err(TrainError::Settings)?;
@@ -213,6 +219,14 @@ impl Run {
             return Err(format!(
                 "ema.decay is {}; it has to be 0 (off) or more, and below 1",
                 self.ema.decay
+            ));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.data.name.is_empty() || self.data.name.starts_with('.') || !self.data.name.chars().all(plain)
+        {
+            let name = &self.data.name;
+            return Err(format!(
+                "data.name is {name:?}; it has to be a plain name, of letters, digits, - and _"
             ));
         }
         self.schedule.check()?;
@@ -271,6 +285,16 @@ fn merge(table: &mut Table, given: Table, prefix: &str) -> Result<(), String> {
 fn fitted(known: &Value, value: Value, path: &str) -> Result<Value, String> {
     match (known, value) {
         (Value::Float(_), Value::Integer(whole)) => Ok(Value::Float(whole as f64)),
+        (Value::Integer(_), Value::Integer(negative)) if negative < 0 => {
+            Err(format!("{path} is {negative}; it has to be 0 or more"))
+        }
+        (Value::Array(known), Value::Array(values)) => match known.first() {
+            Some(known) => {
+                let fitted: Result<_, _> = values.into_iter().map(|v| fitted(known, v, path)).collect();
+                fitted.map(Value::Array)
+            }
+            None => Ok(Value::Array(values)),
+        },
         (known, value) if known.same_type(&value) => Ok(value),
         (known, value) => Err(format!("{path} is {value}, {}; it has to be {}", kind(&value), kind(known))),
     }
@@ -343,7 +367,10 @@ mod tests {
             ("", "optimizer.weight_deacy=0", "optimizer.weight_decay"),
             ("", "learning_rate=0.1", "schedule.learning_rate"),
             ("", "epochs=many", "epochs is \"many\", a text; it has to be a whole number"),
-            ("", "epochs=-1", "epochs"),
+            ("", "epochs=-1", "epochs is -1; it has to be 0 or more"),
+            ("", "mlp.hidden=[8, 'a']", "mlp.hidden is \"a\", a text"),
+            ("", "data.name=../x", "data.name is \"../x\""),
+            ("", "optimizer.beta_1=0.99999999999", "optimizer.beta_1"),
             ("", "epochs=0", "epochs is 0; it has to be 1"),
             ("", "epochs", "write key=value"),
             ("", "optimizer=adam", "optimizer is a group of settings"),

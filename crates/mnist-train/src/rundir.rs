@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::{
-    checkpoint::hex_digest,
+    checkpoint::{self, hex_digest},
     error::{Result, TrainError},
+    registry,
     run::Run,
 };
 
@@ -37,6 +38,26 @@ pub struct Facts {
     pub mean: f32,
     /// Standard deviation of the training pixels (in 0-1).
     pub std: f32,
+}
+
+impl Facts {
+    /// Whether a model can be made for such data.
+    ///
+    /// # Errors
+    /// A message that says what was found and wanted.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.mean.is_finite() || !self.std.is_finite() || self.std <= 0.0 {
+            let Self { mean, std, .. } = self;
+            return Err(format!("pixels have mean {mean} and standard deviation {std}; they have to differ"));
+        }
+        if self.size.iter().any(|&n| n == 0 || n > 4096) {
+            return Err(format!("images are {:?} pixels; each side has to be 1 to 4096", self.size));
+        }
+        if self.classes.len() < 2 {
+            return Err(format!("there are {} classes; it takes two to tell apart", self.classes.len()));
+        }
+        Ok(())
+    }
 }
 
 /// Where a run came from.
@@ -85,11 +106,10 @@ impl SavedRun {
         let mut table: Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
         let facts: Facts = take(&mut table, "model")?;
         let provenance = take(&mut table, "provenance")?;
-        let plausible = facts.mean.is_finite() && facts.std.is_finite() && facts.std > 0.0;
-        if !plausible || facts.classes.is_empty() || facts.size.iter().any(|&n| n == 0 || n > 4096) {
-            return Err(format!("[model] makes no sense: {facts:?}"));
-        }
-        Ok(Self { run: Run::from_saved(table)?, facts, provenance })
+        facts.check().map_err(|e| format!("[model]: {e}"))?;
+        let run = Run::from_saved(table)?;
+        registry::check(&run, &facts)?;
+        Ok(Self { run, facts, provenance })
     }
 }
 
@@ -117,6 +137,10 @@ impl RunDir {
         fs::create_dir_all(dir.checkpoints())
             .map_err(TrainError::io("make the directory", &dir.checkpoints()))?;
         let lock = dir.lock()?;
+        if !checkpoint::list(&dir.checkpoints())?.is_empty() {
+            let reason = "it is gone, but its checkpoints are there; choose another --name".into();
+            return Err(TrainError::Damaged { path: dir.run_toml(), reason });
+        }
         write_whole(&dir.run_toml(), saved.to_toml()?.as_bytes())?;
         Ok((dir, lock))
     }
@@ -212,13 +236,18 @@ impl RunDir {
         SavedRun::parse(&text).map_err(|reason| TrainError::Damaged { path, reason })
     }
 
-    /// SHA-256 of run.toml: a checkpoint belongs to the run that has these settings.
+    /// SHA-256 of what run.toml says, whatever its comments and spaces: a checkpoint belongs to the run that has
+    /// these settings.
     ///
     /// # Errors
-    /// [`TrainError::Io`].
+    /// [`TrainError::Io`]; [`TrainError::Damaged`].
     pub fn settings_digest(&self) -> Result<String> {
         let path = self.run_toml();
-        Ok(hex_digest(&fs::read(&path).map_err(TrainError::io("read", &path))?))
+        let text = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
+        let damaged = |reason: String| TrainError::Damaged { path: path.clone(), reason };
+        let table: Table = text.parse().map_err(|e: toml::de::Error| damaged(e.to_string()))?;
+        let plain = toml::to_string(&table).map_err(|e| damaged(e.to_string()))?;
+        Ok(hex_digest(plain.as_bytes()))
     }
 
     /// Keeps every other process from writing to this run as long as the returned value lives; the system
@@ -269,27 +298,26 @@ pub struct RunLock {
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || {
-        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir)?;
+        let mut builder = tempfile::Builder::new();
+        readable(builder.prefix(".tmp-"));
+        let mut file = builder.tempfile_in(dir)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        make_readable(file.as_file())?;
         file.persist(path).map_err(|e| e.error)?;
         File::open(dir)?.sync_all()
     };
     write().map_err(TrainError::io("write", path))
 }
 
-/// Temporary files are private; results need not be.
+/// Temporary files are private; results are as readable as the user's umask says.
 #[cfg(unix)]
-fn make_readable(file: &File) -> std::io::Result<()> {
+fn readable(builder: &mut tempfile::Builder<'_, '_>) {
     use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
+    builder.permissions(fs::Permissions::from_mode(0o666));
 }
 
 #[cfg(not(unix))]
-fn make_readable(_file: &File) -> std::io::Result<()> {
-    Ok(())
-}
+fn readable(_builder: &mut tempfile::Builder<'_, '_>) {}
 
 #[cfg(test)]
 mod tests {
@@ -328,7 +356,7 @@ mod tests {
         for (damage, wanted) in [
             (whole.replace("[model]", "[modle]"), "it has no [model]"),
             (whole.replace("epochs", "epocks"), "epochs"),
-            (whole.replace("std = ", "std = -"), "makes no sense"),
+            (whole.replace("std = ", "std = -"), "[model]: pixels have mean"),
             ("]".into(), "run.toml is damaged"),
         ] {
             fs::write(dir.run_toml(), damage).unwrap();

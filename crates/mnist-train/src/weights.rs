@@ -1,19 +1,29 @@
 //! Tensors in a safetensors file, each under its name, and back: every one has to be there with its shape, and
-//! no other. What does not fit is listed, never loaded.
+//! no other. What does not fit is listed, never loaded. A file of weights also holds, as metadata, the SHA-256
+//! of its tensors and that of the settings they were made under.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+};
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use mnist_model::parameters::Parameter;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use sha2::{Digest, Sha256};
 
 use crate::{
-    checkpoint::CheckpointError,
+    checkpoint::{CheckpointError, hex},
     error::{Result, TrainError},
     rundir::write_whole,
 };
 
-/// Writes weights alone, each tensor under its own name, as a safetensors file.
+/// Key of the metadata: digest of the tensors, a space, digest of the settings.
+const DIGESTS: &str = "sha256 of tensors and settings";
+
+/// Writes weights alone, each tensor under its own name, as a safetensors file; `settings` is the digest of the
+/// run's settings.
 ///
 /// # Errors
 /// [`TrainError::Io`].
@@ -21,34 +31,61 @@ pub fn save_weights<B: Backend>(
     path: &Path,
     parameters: &[Parameter],
     values: &[Tensor<B, 1>],
+    settings: &str,
 ) -> Result<()> {
-    let named = parameters
+    let named: NamedBytes = parameters
         .iter()
         .zip(values)
         .map(|(p, tensor)| (p.path.clone(), (p.shape.clone(), bytes_of(tensor))))
         .collect();
-    write_whole(path, &serialize(&named, path)?)
+    let sha256 = digest(named.iter().map(|(name, (shape, bytes))| (name.as_str(), &shape[..], &bytes[..])));
+    // One entry: several would be written in an order that changes from run to run.
+    let metadata = HashMap::from([(DIGESTS.to_string(), format!("{sha256} {settings}"))]);
+    write_whole(path, &serialize(&named, Some(metadata), path)?)
 }
 
-/// Reads what [`save_weights`] wrote. Every tensor has to be there, with its shape, and no other.
+/// Reads what [`save_weights`] wrote under the same settings. Every tensor has to be there, with its shape, and no
+/// other.
 ///
 /// # Errors
-/// [`TrainError::Io`]; [`CheckpointError::Damaged`]; [`CheckpointError::Mismatch`].
+/// [`TrainError::Io`]; [`CheckpointError::Damaged`]; [`CheckpointError::Foreign`]; [`CheckpointError::Mismatch`].
 pub fn load_weights<B: Backend>(
     path: &Path,
     parameters: &[Parameter],
+    settings: &str,
     device: &B::Device,
 ) -> Result<Vec<Tensor<B, 1>>> {
     let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| CheckpointError::Damaged {
-        path: path.to_path_buf(),
-        reason: e.to_string(),
-        whole: None,
-    })?;
+    let damaged = |reason: String| CheckpointError::Damaged { path: path.to_path_buf(), reason, whole: None };
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let noted = header.metadata().as_ref().and_then(|m| m.get(DIGESTS)?.split_once(' '));
+    let Some((sha256, made_under)) = noted else {
+        return Err(damaged(format!("its metadata lacks {DIGESTS:?}: it is not of our making")).into());
+    };
+    let mut views = tensors.tensors();
+    views.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let found = digest(views.iter().map(|(name, view)| (name.as_str(), view.shape(), view.data())));
+    if found != sha256 {
+        return Err(damaged(format!("SHA-256 of its tensors is {found}, {sha256} was written")).into());
+    }
+    if settings != made_under {
+        return Err(CheckpointError::Foreign { path: path.to_path_buf(), whole: None }.into());
+    }
     let mut taken = Taken::new(&tensors, path);
     let values = parameters.iter().map(|p| taken.need("", p, device)).collect();
     taken.finish()?;
     Ok(values)
+}
+
+/// SHA-256 over names, shapes and values, in the order of names.
+fn digest<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>) -> String {
+    let mut sha = Sha256::new();
+    for (name, shape, bytes) in tensors {
+        sha.update(format!("{name} {shape:?} {}\n", bytes.len()));
+        sha.update(bytes);
+    }
+    hex(&sha.finalize())
 }
 
 /// Little-endian bytes of a tensor's values in full precision.
@@ -60,7 +97,11 @@ pub(crate) fn bytes_of<B: Backend>(tensor: &Tensor<B, 1>) -> Vec<u8> {
 pub(crate) type NamedBytes = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
 
 /// The bytes of a safetensors file; `path` is for the error.
-pub(crate) fn serialize(named: &NamedBytes, path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn serialize(
+    named: &NamedBytes,
+    metadata: Option<HashMap<String, String>>,
+    path: &Path,
+) -> Result<Vec<u8>> {
     let other = |e: safetensors::SafeTensorError| TrainError::Io {
         action: "write",
         path: path.to_path_buf(),
@@ -70,7 +111,7 @@ pub(crate) fn serialize(named: &NamedBytes, path: &Path) -> Result<Vec<u8>> {
         .iter()
         .map(|(name, (shape, bytes))| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect();
-    safetensors::serialize(views.map_err(other)?, None).map_err(other)
+    safetensors::serialize(views.map_err(other)?, metadata).map_err(other)
 }
 
 /// Takes tensors out of a file by name and keeps book of what does not fit.

@@ -29,17 +29,23 @@ pub(crate) fn run(args: &Evaluate, common: &Common) -> Result<ExitCode> {
     let found =
         backend.run(Predict { dir: &dir, saved: &saved, split, data_dir: common.data_dir.as_deref() })?;
     let evaluation = Evaluation::of(&found, &saved.facts.classes)?;
-    if let Some(path) = &args.predictions {
-        let mut csv = Vec::new();
-        found.to_csv(&mut csv)?;
-        write_whole(path, &csv).context("the predictions could not be written")?;
-    }
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&evaluation)?)?;
     } else {
         show::evaluation(&mut out, name, &evaluation)?;
         show::details(&mut out, &evaluation)?;
+    }
+    if let Some(path) = &args.predictions {
+        let mut csv = Vec::new();
+        found.to_csv(&mut csv)?;
+        // A pipe or a device is written to; a file is replaced as a whole.
+        let special = std::fs::metadata(path).is_ok_and(|target| !target.is_file());
+        if special {
+            std::fs::write(path, &csv).with_context(|| format!("cannot write {}", path.display()))?;
+        } else {
+            write_whole(path, &csv).context("the predictions could not be written")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

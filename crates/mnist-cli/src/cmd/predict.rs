@@ -81,6 +81,13 @@ impl Job for Answers<'_> {
                 return Err(TrainError::Settings("this run's model does not classify".into()).into());
             };
             let found: Vec<f32> = found.into_data().iter::<f32>().collect();
+            if found.iter().any(|p| !p.is_finite()) {
+                return Err(TrainError::Damaged {
+                    path: self.dir.model(),
+                    reason: "its probabilities are no numbers".into(),
+                }
+                .into());
+            }
             for (path, row) in read.iter().zip(found.chunks_exact(classes.len())) {
                 answer(&mut out, path, row, classes, self.args.json)?;
             }

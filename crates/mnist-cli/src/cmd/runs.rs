@@ -4,6 +4,7 @@ use std::{io::Write, process::ExitCode};
 
 use anyhow::Result;
 use mnist_train::{
+    TrainError,
     log::{read_end, read_metrics},
     publish::read_evaluation,
     rundir::RunDir,
@@ -66,9 +67,17 @@ pub(crate) fn run(args: &Runs, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What was read, or nothing and a warning: one damaged file does not hide a run.
+fn or_warn<T: Default>(read: Result<T, TrainError>) -> T {
+    read.unwrap_or_else(|error| {
+        eprintln!("warning: {error}");
+        T::default()
+    })
+}
+
 fn row(dir: &RunDir) -> Result<Row> {
     let saved = dir.load()?;
-    let lines = if dir.metrics().exists() { read_metrics(&dir.metrics())? } else { Vec::new() };
+    let lines = if dir.metrics().exists() { or_warn(read_metrics(&dir.metrics())) } else { Vec::new() };
     let valid = || lines.iter().filter(|l| l.split == "valid");
     Ok(Row {
         name: dir.name(),
@@ -78,7 +87,7 @@ fn row(dir: &RunDir) -> Result<Row> {
         epochs: saved.run.epochs,
         epochs_done: valid().map(|l| l.epoch).max().unwrap_or(0),
         validation_accuracy: valid().filter_map(|l| l.values.get("accuracy").copied()).max_by(f64::total_cmp),
-        test_accuracy: read_evaluation(dir)?.map(|e| e.accuracy),
+        test_accuracy: or_warn(read_evaluation(dir)).map(|e| e.accuracy),
         train_seconds: read_end(&dir.timing()).map(|end| end.train_seconds),
     })
 }

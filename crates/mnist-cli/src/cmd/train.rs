@@ -86,6 +86,16 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
     let backend = BackendName::choose(Some(begun))?;
     let lock = dir.lock()?;
     checkpoint::sweep(&dir.checkpoints())?;
+    checkpoint::sweep(dir.path())?;
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("MNIST_GIT_COMMIT"));
+    if (version, commit) != (&saved.provenance.version, &saved.provenance.git_commit) {
+        tracing::warn!(
+            "this run was begun by version {} at commit {}, this program is version {version} at {commit}: the end \
+             may differ in its last bits",
+            saved.provenance.version,
+            saved.provenance.git_commit
+        );
+    }
     let data = TrainingData::load(&saved.run, common.data_dir.as_deref())?;
     if data.digest != saved.provenance.data_digest {
         let remedy = "name the run's data with --data-dir";
@@ -134,13 +144,15 @@ fn train(
         );
     }
     let stop = stop::listen()?;
-    let outcome = backend.run(Fit { dir, saved, data, from, stop, quiet: common.quiet })?;
+    let outcome = backend.run(Fit { dir, saved, data, from, stop: &stop, quiet: common.quiet })?;
     let mut out = std::io::stdout().lock();
     let state = match outcome {
         Outcome::Finished(state) => state,
         Outcome::Interrupted { step } => {
-            let path = dir.path().display();
-            eprintln!("stopped at step {step}; go on with: mnist-cli train --resume {path}");
+            let data =
+                common.data_dir.as_ref().map_or_else(String::new, |d| format!(" --data-dir {}", quoted(d)));
+            let run = quoted(dir.path());
+            eprintln!("stopped at step {step}; go on with: mnist-cli train --resume {run}{data}");
             return Ok(ExitCode::from(stop::INTERRUPTED));
         }
     };
@@ -153,6 +165,13 @@ fn train(
     show::evaluation(&mut out, "test", &evaluation)?;
     writeln!(out, "{}", dir.report().display())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/-_.+=:,@%".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// A name that stays inside its directory.

@@ -42,23 +42,6 @@ pub struct ClassifyConfig {
     pub settings: ClassifySettings,
 }
 
-impl ClassifyConfig {
-    /// Whether these settings make a model.
-    ///
-    /// # Errors
-    /// A message that names the setting.
-    pub fn check(&self) -> Result<(), String> {
-        self.nets.check(&self.net, self.size)?;
-        if !(0.0..1.0).contains(&self.settings.label_smoothing) {
-            return Err(format!(
-                "`classify.label_smoothing` is {}; it has to be at least 0 and below 1",
-                self.settings.label_smoothing
-            ));
-        }
-        Ok(())
-    }
-}
-
 /// An encoder with a linear head: class scores for images.
 #[derive(Module, Debug)]
 pub struct Classify<B: Backend> {
@@ -75,6 +58,17 @@ impl ObjectiveConfig for ClassifyConfig {
     type Model<B: Backend> = Classify<B>;
 
     const CHOSEN_BY: ChosenBy = ChosenBy { score: "accuracy", larger_is_better: true };
+
+    fn check(&self) -> Result<(), String> {
+        self.nets.check(&self.net, self.size)?;
+        if !(0.0..1.0).contains(&self.settings.label_smoothing) {
+            return Err(format!(
+                "`classify.label_smoothing` is {}; it has to be at least 0 and below 1",
+                self.settings.label_smoothing
+            ));
+        }
+        Ok(())
+    }
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Classify<B>, String> {
         self.check()?;

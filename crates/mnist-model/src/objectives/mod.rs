@@ -84,6 +84,12 @@ pub trait ObjectiveConfig {
     /// How validation chooses.
     const CHOSEN_BY: ChosenBy;
 
+    /// Whether these settings make a model.
+    ///
+    /// # Errors
+    /// A message that names the setting.
+    fn check(&self) -> Result<(), String>;
+
     /// A model with fresh weights. Initial values come from the backend's generator: seed it before, and see
     /// [`parameters`](crate::parameters::parameters) for drawing them in a fixed order.
     ///

@@ -88,7 +88,7 @@ fn a_foreign_checkpoint_and_other_shapes_are_refused() {
     let tmp = tempfile::tempdir().unwrap();
     let path = save(tmp.path(), 1);
     let foreign = checkpoint::load::<Flex>(&path, &parameters(), "yours", &Default::default());
-    assert!(foreign.unwrap_err().to_string().contains("belongs to another run"));
+    assert!(foreign.unwrap_err().to_string().contains("under other settings"));
 
     let mut other = parameters();
     other[0].shape = vec![3, 2];
@@ -103,13 +103,27 @@ fn a_foreign_checkpoint_and_other_shapes_are_refused() {
 fn weights_have_to_fit_as_well() {
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("model.safetensors");
-    weights::save_weights(&path, &parameters(), &sample(1).model).unwrap();
+    weights::save_weights(&path, &parameters(), &sample(1).model, "mine").unwrap();
     let mut fewer = parameters();
     fewer.pop();
-    let error = weights::load_weights::<Flex>(&path, &fewer, &Default::default()).unwrap_err().to_string();
+    let error =
+        weights::load_weights::<Flex>(&path, &fewer, "mine", &Default::default()).unwrap_err().to_string();
     assert!(error.contains("net.bias is not part of the model"), "{error}");
+    let whole = fs::read(&path).unwrap();
+    for (settings, at, wanted) in
+        [("yours", None, "under other settings"), ("mine", Some(whole.len() - 3), "SHA-256")]
+    {
+        let mut bytes = whole.clone();
+        if let Some(at) = at {
+            bytes[at] ^= 1;
+        }
+        fs::write(&path, bytes).unwrap();
+        let error = weights::load_weights::<Flex>(&path, &parameters(), settings, &Default::default());
+        assert!(error.unwrap_err().to_string().contains(wanted));
+    }
     fs::write(&path, b"not a safetensors file").unwrap();
-    let error = weights::load_weights::<Flex>(&path, &fewer, &Default::default()).unwrap_err().to_string();
+    let error =
+        weights::load_weights::<Flex>(&path, &fewer, "mine", &Default::default()).unwrap_err().to_string();
     assert!(error.contains("model.safetensors is damaged"), "{error}");
 }
 
@@ -156,7 +170,7 @@ fn a_training_refuses_a_checkpoint_of_another_run() {
     let (a, b) = (Lab::new(settings(&sets)), Lab::new(settings(&[&sets[..], &["seed=2"]].concat())));
     a.fit().unwrap();
     let error = b.fit_on::<Flex>(a.newest(), None).unwrap_err().to_string();
-    assert!(error.contains("belongs to another run"), "{error}");
+    assert!(error.contains("under other settings"), "{error}");
 }
 
 /// Gives damaged files the digests of sound ones, so that the parsers behind the digests are met too.
@@ -203,7 +217,7 @@ proptest! {
             let dir = tmp.path().join("step-00000003");
             forge(&dir, &tensors, &state);
             let _ = load(&dir);
-            let _ = weights::load_weights::<Flex>(&dir.join("tensors.safetensors"), &parameters(), &Default::default());
+            let _ = weights::load_weights::<Flex>(&dir.join("tensors.safetensors"), &parameters(), "mine", &Default::default());
         });
     }
 }

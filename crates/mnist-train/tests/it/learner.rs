@@ -39,8 +39,14 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
             assert_eq!(saved, lab.saved, "{objective} {net}: settings do not read back");
             let device = Default::default();
             let answer = || -> Vec<f32> {
-                let model =
-                    registry::load::<Flex>(&saved.run, &saved.facts, &lab.dir.model(), &device).unwrap();
+                let model = registry::load::<Flex>(
+                    &saved.run,
+                    &saved.facts,
+                    &lab.dir.model(),
+                    &lab.dir.settings_digest().unwrap(),
+                    &device,
+                )
+                .unwrap();
                 let pixels = TensorData::new(vec![0.5f32; 784], [1, 1, 28, 28]);
                 let found = model.probabilities(Tensor::from_data(pixels, &device)).unwrap();
                 found.into_data().to_vec().unwrap()

@@ -69,10 +69,40 @@ fn the_seed_matters_and_nothing_else_does() {
     let train = |sets: &[&str]| {
         let lab = Lab::new(settings(&[&["net=mlp", "mlp.hidden=[8]", "mlp.dropout=0.5"], sets].concat()));
         lab.fit().unwrap();
-        lab.results()
+        let (model, metrics) = lab.results();
+        // Behind the header, which holds the digest of the settings: the values.
+        let header = u64::from_le_bytes(model[..8].try_into().unwrap()) as usize;
+        (model[8 + header..].to_vec(), metrics)
     };
     let one = train(&["seed=1"]);
     assert!(one == train(&["seed=1", "data.workers=3"]), "the number of workers changes the bits");
     assert!(one == train(&["seed=1", "checkpoint.every_steps=1"]), "saving changes the bits");
     assert!(one.0 != train(&["seed=2"]).0, "the seed changes nothing");
+}
+
+#[test]
+fn from_an_older_checkpoint_the_newer_ones_are_given_up_and_the_end_is_the_same() {
+    let _alone = alone();
+    let sets = [
+        "net=mlp",
+        "mlp.hidden=[8]",
+        "log.every_steps=1",
+        "checkpoint.every_steps=1",
+        "checkpoint.keep=9",
+        "epochs=6",
+    ];
+    let whole = Lab::new(settings(&sets));
+    whole.fit().unwrap();
+    let lab = Lab::new(settings(&sets));
+    lab.fit().unwrap();
+    let list = || mnist_train::checkpoint::list(&lab.dir.checkpoints()).unwrap();
+    let oldest = list().remove(0);
+    let steps = list().len();
+    assert!(steps >= 3, "{steps}");
+    let stopped = lab.fit_on::<Flex>(Some(oldest.clone()), Some(1)).unwrap();
+    assert!(matches!(stopped, Outcome::Interrupted { .. }), "{stopped:?}");
+    let newest = lab.newest().unwrap();
+    assert!(newest > oldest, "the checkpoint of the interruption is not there");
+    lab.fit_on::<Flex>(Some(newest), None).unwrap();
+    assert!(lab.results() == whole.results());
 }

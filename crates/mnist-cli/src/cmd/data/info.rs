@@ -113,7 +113,7 @@ fn splits(set: &DataSet, train: &LabelledImages, out: &mut impl Write) -> Result
     }
     writeln!(
         out,
-        "  test   {:>7}  read by `evaluate` only; here just the files' headers were read",
+        "  test   {:>7}  measured once, at the end; here just the files' headers were read",
         grouped(test)
     )?;
     Ok(())
