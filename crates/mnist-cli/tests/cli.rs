@@ -236,7 +236,8 @@ fn ctrl_c_saves_and_says_how_to_go_on_and_the_directory_is_locked_meanwhile() {
     let mut names: Vec<_> =
         fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
     names.sort();
-    fs::write(names.pop().unwrap().join("tensors.safetensors"), "damaged").unwrap();
+    let damaged = names.pop().unwrap();
+    fs::write(damaged.join("tensors.safetensors"), "damaged").unwrap();
     let error = home.fails(1, &["train", "--resume", "long"]);
     assert!(error.contains("is damaged") && error.contains("--checkpoint step-"), "{error}");
     let before = names.pop().unwrap();
@@ -247,7 +248,8 @@ fn ctrl_c_saves_and_says_how_to_go_on_and_the_directory_is_locked_meanwhile() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
+    let newest = || fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).max();
+    wait_for("a checkpoint after the damaged one", || newest().is_some_and(|path| path > damaged));
     interrupt(&child);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
