@@ -31,29 +31,17 @@ pub enum SplitName {
 /// [`TrainError::Data`]; [`TrainError::Changed`] if the data are not those of the run.
 pub fn load_split(saved: &SavedRun, name: SplitName, data_dir: Option<&Path>, run: &Path) -> Result<Loader> {
     let set = DataSet::open(&saved.run.data.name, data_dir)?;
-    let now = set.digest()?;
-    if now != saved.provenance.data_digest {
-        return Err(TrainError::Changed {
-            path: run.to_path_buf(),
-            what: "the training data (SHA-256)",
-            begun: saved.provenance.data_digest.clone(),
-            now,
-            remedy: "name the run's data with --data-dir",
-        });
-    }
-    let images;
-    let indices;
-    match name {
-        SplitName::Test => {
-            images = set.test()?;
-            indices = (0..images.len()).collect();
-        }
-        SplitName::Train | SplitName::Valid => {
-            images = set.train()?;
-            let both = split(&saved.run, &images)?;
-            indices = if name == SplitName::Valid { both.valid } else { both.train };
-        }
-    }
+    let images = match name {
+        SplitName::Test => set.test()?,
+        SplitName::Train | SplitName::Valid => set.train()?,
+    };
+    // After the images: what `train` has read and hashed is not read again.
+    saved.check_data(run, &set.digest()?)?;
+    let indices = match name {
+        SplitName::Test => (0..images.len()).collect(),
+        SplitName::Train => split(&saved.run, &images)?.train,
+        SplitName::Valid => split(&saved.run, &images)?.valid,
+    };
     if [images.rows(), images.cols()] != saved.facts.size {
         return Err(TrainError::Settings(format!(
             "the data have images of {}x{} pixels, the model is made for {}x{}",

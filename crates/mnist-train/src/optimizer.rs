@@ -99,7 +99,8 @@ pub struct Slot<B: Backend> {
 
 /// An optimizer for the flat list of a module's tensors.
 pub struct Optimizer<B: Backend> {
-    settings: OptimizerSettings,
+    /// Tensors without and with weight decay.
+    groups: [Group; 2],
     /// One for each tensor, in the module's order; `None` before its first update.
     pub slots: Vec<Option<Slot<B>>>,
     decayed: Vec<bool>,
@@ -109,7 +110,7 @@ impl<B: Backend> Optimizer<B> {
     /// An optimizer with no memory for tensors like these.
     pub fn new(settings: &OptimizerSettings, parameters: &[Parameter]) -> Self {
         Self {
-            settings: settings.clone(),
+            groups: [Group::new(settings, 0.0), Group::new(settings, settings.weight_decay)],
             slots: vec![None; parameters.len()],
             decayed: parameters.iter().map(|p| p.shape.len() > 1).collect(),
         }
@@ -122,8 +123,7 @@ impl<B: Backend> Optimizer<B> {
         values: Vec<Tensor<B, 1>>,
         gradients: Vec<Option<Tensor<B, 1>>>,
     ) -> Vec<Tensor<B, 1>> {
-        let groups =
-            [Group::new(&self.settings, 0.0), Group::new(&self.settings, self.settings.weight_decay)];
+        let groups = &self.groups;
         values
             .into_iter()
             .zip(gradients)

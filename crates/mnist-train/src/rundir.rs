@@ -102,6 +102,24 @@ impl SavedRun {
         text(&table)
     }
 
+    /// Whether data with this digest are those that the run at `path` began with.
+    ///
+    /// # Errors
+    /// [`TrainError::Changed`].
+    pub fn check_data(&self, path: &Path, now: &str) -> Result<()> {
+        let begun = &self.provenance.data_digest;
+        if now == begun {
+            return Ok(());
+        }
+        Err(TrainError::Changed {
+            path: path.to_path_buf(),
+            what: "the training data (SHA-256)",
+            begun: begun.clone(),
+            now: now.into(),
+            remedy: "name the run's data with --data-dir",
+        })
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let mut table: Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
         let facts: Facts = take(&mut table, "model")?;

@@ -60,7 +60,7 @@ fn begin(args: &Train, common: &Common) -> Result<ExitCode> {
         None => free_name(&common.runs, &format!("{}-seed{}", recipe.name, saved.run.seed)),
     };
     // Settings that make no model are found before anything is written.
-    backend.run(Check { saved: &saved })?;
+    registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
     let (dir, lock) = RunDir::create(&common.runs.join(name), &saved)?;
     train(&dir, &lock, &saved, &data, None, backend, common)
 }
@@ -72,16 +72,15 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
         path: dir.run_toml(),
         reason: format!("backend is {:?}; {e}", saved.provenance.backend),
     })?;
-    let changed = |what, begun: &str, now: &str, remedy| TrainError::Changed {
-        path: dir.path().to_path_buf(),
-        what,
-        begun: begun.into(),
-        now: now.into(),
-        remedy,
-    };
     if let Some(now) = common.backend.filter(|now| *now != begun) {
-        let remedy = "another backend would round otherwise; leave --backend away";
-        return Err(changed("the backend", begun.name(), now.name(), remedy).into());
+        return Err(TrainError::Changed {
+            path: dir.path().to_path_buf(),
+            what: "the backend",
+            begun: begun.name().into(),
+            now: now.name().into(),
+            remedy: "another backend would round otherwise; leave --backend away",
+        }
+        .into());
     }
     let backend = BackendName::choose(Some(begun))?;
     let lock = dir.lock()?;
@@ -97,10 +96,7 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
         );
     }
     let data = TrainingData::load(&saved.run, common.data_dir.as_deref())?;
-    if data.digest != saved.provenance.data_digest {
-        let remedy = "name the run's data with --data-dir";
-        return Err(changed("the data (SHA-256)", &saved.provenance.data_digest, &data.digest, remedy).into());
-    }
+    saved.check_data(dir.path(), &data.digest)?;
     let from = match &args.checkpoint {
         Some(name) => {
             let path = dir.checkpoints().join(checked(name)?);
@@ -237,19 +233,6 @@ impl Job for Publish<'_> {
     fn run<B: Compute>(self, device: B::Device) -> Result<Self::Output> {
         publish::publish::<B>(self.dir, self.saved, self.data_dir, &device)
             .context("training is done, but its figures could not be written")
-    }
-}
-
-struct Check<'a> {
-    saved: &'a SavedRun,
-}
-
-impl Job for Check<'_> {
-    type Output = ();
-
-    fn run<B: Compute>(self, device: B::Device) -> Result<()> {
-        registry::fresh::<B>(&self.saved.run, &self.saved.facts, &device)?;
-        Ok(())
     }
 }
 
