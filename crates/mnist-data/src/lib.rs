@@ -11,7 +11,7 @@
 pub mod augment;
 pub mod batch;
 pub mod dataset;
-mod digest;
+pub mod digest;
 #[cfg(feature = "fetch")]
 mod download;
 pub mod error;

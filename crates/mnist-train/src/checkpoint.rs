@@ -12,10 +12,10 @@ use std::{
 };
 
 use burn::tensor::{Tensor, backend::Backend};
+use mnist_data::digest::sha256_hex;
 use mnist_model::parameters::Parameter;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     error::{Result, TrainError},
@@ -178,7 +178,7 @@ pub fn save<B: Backend>(dir: &Path, parameters: &[Parameter], checkpoint: &Check
     let path = path_of(dir, checkpoint.state.step);
     let tensors = serialize(&named, None, &path)?;
     let state = checkpoint.state.clone();
-    let sha256 = Digests { tensors: hex_digest(&tensors), state: state_digest(&state, &optimizer_times) };
+    let sha256 = Digests { tensors: sha256_hex(&tensors), state: state_digest(&state, &optimizer_times) };
     let state = serde_json::to_vec_pretty(&StateFile { state, optimizer_times, sha256 })
         .map_err(|e| TrainError::Io { action: "write", path: path.clone(), source: e.into() })?;
 
@@ -308,16 +308,6 @@ pub fn sweep(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Lower-case hex SHA-256.
-pub fn hex_digest(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Bytes as lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Renames first, so that a half-removed directory never looks like a checkpoint.
 fn remove(path: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -350,12 +340,12 @@ fn verify(path: &Path) -> Result<(StateFile, Vec<u8>), String> {
     };
     compare(STATE, state_digest(&file.state, &file.optimizer_times), &file.sha256.state)?;
     let bytes = read(TENSORS)?;
-    compare(TENSORS, hex_digest(&bytes), &file.sha256.tensors)?;
+    compare(TENSORS, sha256_hex(&bytes), &file.sha256.tensors)?;
     Ok((file, bytes))
 }
 
 fn state_digest(state: &LearnerState, optimizer_times: &BTreeMap<String, usize>) -> String {
-    hex_digest(&serde_json::to_vec(&(state, optimizer_times)).unwrap_or_default())
+    sha256_hex(&serde_json::to_vec(&(state, optimizer_times)).unwrap_or_default())
 }
 
 fn not_finite<B: Backend>(tensor: &Tensor<B, 1>) -> Option<f32> {

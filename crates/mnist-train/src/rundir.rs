@@ -16,11 +16,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mnist_data::digest::sha256_hex;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::{
-    checkpoint::{self, hex_digest},
+    checkpoint,
     error::{Result, TrainError},
     registry,
     run::Run,
@@ -265,7 +266,7 @@ impl RunDir {
         let damaged = |reason: String| TrainError::Damaged { path: path.clone(), reason };
         let table: Table = text.parse().map_err(|e: toml::de::Error| damaged(e.to_string()))?;
         let plain = toml::to_string(&table).map_err(|e| damaged(e.to_string()))?;
-        Ok(hex_digest(plain.as_bytes()))
+        Ok(sha256_hex(plain.as_bytes()))
     }
 
     /// Keeps every other process from writing to this run as long as the returned value lives; the system

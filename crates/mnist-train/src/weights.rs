@@ -9,12 +9,13 @@ use std::{
 };
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use mnist_data::digest::hex;
 use mnist_model::parameters::Parameter;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    checkpoint::{CheckpointError, hex},
+    checkpoint::CheckpointError,
     error::{Result, TrainError},
     rundir::write_whole,
 };
