@@ -63,60 +63,48 @@ pub fn conv2d<B: Backend>(
     options: Conv2dOptions,
 ) -> Tensor<B, 4> {
     let geometry = Geometry::new(x.dims(), weight.dims(), bias.as_ref().map(|bias| bias.dims()), options);
-    let call = Call { x, weight, bias };
-    #[cfg(feature = "flex")]
-    let call = match fast::<burn_flex::Flex, B>(call, &geometry) {
+    #[cfg(any(feature = "flex", feature = "ndarray"))]
+    let (x, weight, bias) = match fast(x, weight, bias, &geometry) {
         Ok(output) => return output,
-        Err(call) => call,
+        Err(inputs) => inputs,
     };
-    #[cfg(feature = "ndarray")]
-    let call = match fast::<burn_ndarray::NdArray, B>(call, &geometry) {
-        Ok(output) => return output,
-        Err(call) => call,
-    };
-    plain(call, &geometry)
+    plain(x, weight, bias, options)
 }
 
-/// The tensors of a call.
-struct Call<B: Backend> {
+/// Images, weights and bias of a call.
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+type Inputs<B> = (Tensor<B, 4>, Tensor<B, 4>, Option<Tensor<B, 1>>);
+
+/// The fast path, if there is one for `B`.
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+fn fast<B: Backend>(
     x: Tensor<B, 4>,
     weight: Tensor<B, 4>,
     bias: Option<Tensor<B, 1>>,
-}
-
-/// The fast path if `B` is the backend `H`, alone or inside Autodiff, and the elements are f32.
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-fn fast<H: crate::host::Host, B: Backend>(
-    call: Call<B>,
     geometry: &Geometry,
-) -> Result<Tensor<B, 4>, Call<B>> {
-    use crate::host::cast;
-    use burn::{backend::Autodiff, tensor::DType};
+) -> Result<Tensor<B, 4>, Inputs<B>> {
+    use crate::operation::{primitive, run, tensor};
 
-    let dtypes = [Some(call.x.dtype()), Some(call.weight.dtype()), call.bias.as_ref().map(|b| b.dtype())];
-    if dtypes.into_iter().flatten().any(|dtype| dtype != DType::F32) {
-        return Err(call);
-    }
-    let call = match cast::<Call<B>, Call<Autodiff<H>>>(call) {
-        Ok(call) => return Ok(same(autodiff::tracked::<H>(call, geometry))),
-        Err(call) => call,
-    };
-    cast::<Call<B>, Call<H>>(call).map(|call| same(autodiff::untracked::<H>(call, geometry)))
-}
-
-/// The result under the caller's name of its type, which the cast of the call has shown to be the same.
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-fn same<T: 'static, U: 'static>(output: T) -> U {
-    match crate::host::cast(output) {
-        Ok(output) => output,
-        Err(_) => unreachable!("the backend's type has been compared"),
+    let [x, weight] = [x, weight].map(primitive);
+    match bias.map(primitive) {
+        Some(bias) => run::<B, _, 3>(geometry, [x, weight, bias])
+            .map(|(output, _)| tensor(output))
+            .map_err(|[x, weight, bias]| (tensor(x), tensor(weight), Some(tensor(bias)))),
+        None => run::<B, _, 2>(geometry, [x, weight])
+            .map(|(output, _)| tensor(output))
+            .map_err(|[x, weight]| (tensor(x), tensor(weight), None)),
     }
 }
 
 /// The same by Burn's own operations.
-fn plain<B: Backend>(call: Call<B>, geometry: &Geometry) -> Tensor<B, 4> {
-    let Conv2dOptions { stride, padding, relu: with_relu, max_pool } = geometry.options;
-    let mut y = module::conv2d(call.x, call.weight, call.bias, ConvOptions::new(stride, padding, [1, 1], 1));
+fn plain<B: Backend>(
+    x: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Option<Tensor<B, 1>>,
+    options: Conv2dOptions,
+) -> Tensor<B, 4> {
+    let Conv2dOptions { stride, padding, relu: with_relu, max_pool } = options;
+    let mut y = module::conv2d(x, weight, bias, ConvOptions::new(stride, padding, [1, 1], 1));
     if max_pool {
         y = module::max_pool2d(y, [2, 2], [2, 2], [0, 0], [1, 1], false);
     }

@@ -5,7 +5,7 @@ use std::any::Any;
 use burn::tensor::backend::{Backend, BackendTypes};
 
 /// The tensor type of a backend.
-type Primitive<B> = <B as BackendTypes>::FloatTensorPrimitive;
+pub(crate) type Primitive<B> = <B as BackendTypes>::FloatTensorPrimitive;
 
 /// A backend on one CPU device whose f32 tensors can be read as slices and made from vectors.
 pub(crate) trait Host: Backend {

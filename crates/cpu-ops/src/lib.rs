@@ -41,5 +41,9 @@ mod conv2d;
 mod gemm;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod host;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod operation;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod simd;
 
 pub use conv2d::{Conv2dOptions, conv2d};

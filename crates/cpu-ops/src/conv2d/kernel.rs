@@ -14,7 +14,10 @@ use super::{
     geometry::Geometry,
     patches::Planes,
 };
-use crate::gemm::{Matrix, gemm};
+use crate::{
+    gemm::{Matrix, gemm},
+    simd::sum,
+};
 
 /// Result of the forward pass.
 pub(super) struct Forward {
@@ -148,8 +151,8 @@ impl Tile<'_> {
             [g.patch() * cols, g.outputs * cols, Planes::new(g).len(g)],
             |[patches, maps, planes]| {
                 self.gradient_of_maps(g, maps, cols);
-                for (sum, row) in db.iter_mut().zip(maps.chunks_exact(cols)) {
-                    *sum += sum_of(row);
+                for (total, row) in db.iter_mut().zip(maps.chunks_exact(cols)) {
+                    *total += sum(row);
                 }
                 let d = Matrix::rows(maps, [g.outputs, cols]);
                 if let Some(x) = self.x {
@@ -223,19 +226,6 @@ fn gather(g: &Geometry, x: &[f32], patches: &mut [f32], planes: &mut [f32]) {
             layout.gather(g, planes, patches, cols, image * g.area());
         }
     }
-}
-
-/// The sum, in sixteen strands, so that it is not one long chain of additions.
-fn sum_of(values: &[f32]) -> f32 {
-    let mut strands = [0.0_f32; 16];
-    let chunks = values.chunks_exact(16);
-    let rest: f32 = chunks.remainder().iter().sum();
-    for chunk in chunks {
-        for (strand, value) in strands.iter_mut().zip(chunk) {
-            *strand += value;
-        }
-    }
-    strands.iter().sum::<f32>() + rest
 }
 
 /// The sums of all parts, element by element, in the order of the parts.
