@@ -5,14 +5,10 @@
 //! matrix product. Here the matrix never exists for the whole batch, only for a few images at a time in a
 //! scratch buffer of the thread, and bias, pooling and ReLU are done while the product is in the cache.
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod autodiff;
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod epilogue;
 mod geometry;
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod kernel;
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod patches;
 
 use burn::tensor::{Tensor, activation::relu, backend::Backend, module, ops::ConvOptions};
@@ -63,7 +59,6 @@ pub fn conv2d<B: Backend>(
     options: Conv2dOptions,
 ) -> Tensor<B, 4> {
     let geometry = Geometry::new(x.dims(), weight.dims(), bias.as_ref().map(|bias| bias.dims()), options);
-    #[cfg(any(feature = "flex", feature = "ndarray"))]
     let (x, weight, bias) = match fast(x, weight, bias, &geometry) {
         Ok(output) => return output,
         Err(inputs) => inputs,
@@ -72,11 +67,9 @@ pub fn conv2d<B: Backend>(
 }
 
 /// Images, weights and bias of a call.
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 type Inputs<B> = (Tensor<B, 4>, Tensor<B, 4>, Option<Tensor<B, 1>>);
 
 /// The fast path, if there is one for `B`.
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 fn fast<B: Backend>(
     x: Tensor<B, 4>,
     weight: Tensor<B, 4>,

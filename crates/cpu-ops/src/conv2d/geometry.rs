@@ -4,10 +4,6 @@ use super::Conv2dOptions;
 
 /// Sizes of one call; sizes with two entries are height and width.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(
-    not(any(feature = "flex", feature = "ndarray")),
-    allow(dead_code, reason = "only the fast path reads them")
-)]
 pub(super) struct Geometry {
     pub(super) batch: usize,
     pub(super) inputs: usize,
@@ -59,7 +55,6 @@ impl Geometry {
     }
 }
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 impl Geometry {
     /// Weights of one output channel: `in * kernel_height * kernel_width`.
     pub(super) fn patch(&self) -> usize {
