@@ -5,6 +5,7 @@
 
 mod against_burn;
 mod against_pytorch;
+mod batch_norm;
 mod paths;
 mod support;
 mod threads;
