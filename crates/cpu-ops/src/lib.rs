@@ -47,4 +47,4 @@ mod operation;
 mod simd;
 
 pub use conv2d::{Conv2dOptions, conv2d};
-pub use norm::{BatchNorm, BatchNormOptions, batch_norm, batch_norm_eval};
+pub use norm::{BatchNorm, BatchNormOptions, batch_norm, batch_norm_eval, group_norm, layer_norm};

@@ -11,6 +11,8 @@ use kernel::Channel;
 
 use burn::tensor::{Tensor, activation::relu, backend::Backend};
 
+use super::{check, per_channel};
+
 /// How [`batch_norm`] normalises and what follows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormOptions {
@@ -56,7 +58,8 @@ pub fn batch_norm<B: Backend, const D: usize>(
     shortcut: Option<Tensor<B, D>>,
     options: BatchNormOptions,
 ) -> BatchNorm<B, D> {
-    check(&x, [&weight, &bias], shortcut.as_ref());
+    check(&x, [&weight, &bias]);
+    check_shortcut(&x, shortcut.as_ref());
     #[cfg(any(feature = "flex", feature = "ndarray"))]
     let Inputs { x, weight, bias, shortcut } = {
         let device = x.device();
@@ -105,7 +108,8 @@ pub fn batch_norm_eval<B: Backend, const D: usize>(
     shortcut: Option<Tensor<B, D>>,
     options: BatchNormOptions,
 ) -> Tensor<B, D> {
-    check(&x, [&weight, &bias, &mean, &variance], shortcut.as_ref());
+    check(&x, [&weight, &bias, &mean, &variance]);
+    check_shortcut(&x, shortcut.as_ref());
     let weight = weight / (variance + options.epsilon).sqrt();
     let bias = bias - mean * weight.clone();
     #[cfg(any(feature = "flex", feature = "ndarray"))]
@@ -170,22 +174,8 @@ fn finish<B: Backend, const D: usize>(
     if with_relu { relu(y) } else { y }
 }
 
-/// The shape of a vector of channels beside `x`.
-fn per_channel<B: Backend, const D: usize>(x: &Tensor<B, D>) -> [usize; D] {
-    std::array::from_fn(|dim| if dim == 1 { x.dims()[1] } else { 1 })
-}
-
-fn check<B: Backend, const D: usize, const N: usize>(
-    x: &Tensor<B, D>,
-    vectors: [&Tensor<B, 1>; N],
-    shortcut: Option<&Tensor<B, D>>,
-) {
-    let dims = x.dims();
-    assert!(D >= 2 && !dims[1..].contains(&0), "batch norm needs [batch, channels, ...], got {dims:?}");
-    for vector in vectors {
-        assert_eq!(vector.dims(), [dims[1]], "batch norm of {dims:?} needs one value for each channel");
-    }
+fn check_shortcut<B: Backend, const D: usize>(x: &Tensor<B, D>, shortcut: Option<&Tensor<B, D>>) {
     if let Some(shortcut) = shortcut {
-        assert_eq!(shortcut.dims(), dims, "the shortcut has another shape than what it is added to");
+        assert_eq!(shortcut.dims(), x.dims(), "the shortcut has another shape than what it is added to");
     }
 }

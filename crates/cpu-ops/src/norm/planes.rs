@@ -77,21 +77,48 @@ impl Block {
     }
 }
 
+/// Mean of some values and what they are divided by to have variance 1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spread {
+    pub(super) mean: f32,
+    /// 1 / sqrt(variance + epsilon).
+    pub(super) inverse: f32,
+}
+
+impl Spread {
+    #[inline(always)]
+    pub(super) fn of(values: &[f32], epsilon: f64) -> Self {
+        let count = values.len() as f64;
+        let mean = (sum_of(values, |value| value) / count) as f32;
+        let variance = sum_of(values, |value| (value - mean) * (value - mean)) / count;
+        Self { mean, inverse: (1.0 / (variance + epsilon).sqrt()) as f32 }
+    }
+}
+
 /// How many sums a loop makes side by side: enough for the widest registers and the latency of an addition.
 const STRANDS: usize = 32;
+
+/// Values that are added up in f32 before their sum goes on in f64.
+const PIECE: usize = 1 << 12;
 
 /// The sum of `term` of all values.
 #[inline(always)]
 pub(super) fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f64 {
-    let mut strands = [0.0_f32; STRANDS];
-    let chunks = values.chunks_exact(STRANDS);
-    let rest: f32 = chunks.remainder().iter().map(|&value| term(value)).sum();
-    for chunk in chunks {
-        for (strand, &value) in strands.iter_mut().zip(chunk) {
-            *strand += term(value);
+    let mut sum = 0.0;
+    for piece in values.chunks(PIECE) {
+        let mut strands = [0.0_f32; STRANDS];
+        let chunks = piece.chunks_exact(STRANDS);
+        for (strand, &value) in strands.iter_mut().zip(chunks.remainder()) {
+            *strand = term(value);
         }
+        for chunk in chunks {
+            for (strand, &value) in strands.iter_mut().zip(chunk) {
+                *strand += term(value);
+            }
+        }
+        sum += f64::from(total(strands));
     }
-    f64::from(total(strands) + rest)
+    sum
 }
 
 /// The sums of `d` and of `d * (x - mean)`, where `d` is made of the values at one place in `x`, `dy` and `y`.
@@ -101,22 +128,26 @@ pub(super) fn gradient_sums(
     mean: f32,
     d: impl Fn(f32, f32, f32) -> f32,
 ) -> [f64; 2] {
-    let (mut sums, mut products) = ([0.0_f32; STRANDS], [0.0_f32; STRANDS]);
-    let [xs, dys, ys] = [x, dy, y].map(|values| values.chunks_exact(STRANDS));
-    let mut rest = [0.0_f32; 2];
-    for ((&x, &dy), &y) in xs.remainder().iter().zip(dys.remainder()).zip(ys.remainder()) {
-        let d = d(x, dy, y);
-        rest[0] += d;
-        rest[1] = (x - mean).mul_add(d, rest[1]);
-    }
-    for ((x, dy), y) in xs.zip(dys).zip(ys) {
-        for i in 0..STRANDS {
-            let d = d(x[i], dy[i], y[i]);
-            sums[i] += d;
-            products[i] = (x[i] - mean).mul_add(d, products[i]);
+    let mut found = [0.0; 2];
+    for ((x, dy), y) in x.chunks(PIECE).zip(dy.chunks(PIECE)).zip(y.chunks(PIECE)) {
+        let (mut sums, mut products) = ([0.0_f32; STRANDS], [0.0_f32; STRANDS]);
+        let [xs, dys, ys] = [x, dy, y].map(|values| values.chunks_exact(STRANDS));
+        let rest = xs.remainder().iter().zip(dys.remainder()).zip(ys.remainder());
+        for ((sum, product), ((&x, &dy), &y)) in sums.iter_mut().zip(&mut products).zip(rest) {
+            *sum = d(x, dy, y);
+            *product = (x - mean) * *sum;
         }
+        for ((x, dy), y) in xs.zip(dys).zip(ys) {
+            for i in 0..STRANDS {
+                let d = d(x[i], dy[i], y[i]);
+                sums[i] += d;
+                products[i] = (x[i] - mean).mul_add(d, products[i]);
+            }
+        }
+        found[0] += f64::from(total(sums));
+        found[1] += f64::from(total(products));
     }
-    [total(sums) + rest[0], total(products) + rest[1]].map(f64::from)
+    found
 }
 
 /// `out = f(x, dy, y)`, place by place.

@@ -6,6 +6,8 @@
 mod against_burn;
 mod against_pytorch;
 mod batch_norm;
+mod group_norm;
+mod layer_norm;
 mod paths;
 mod support;
 mod threads;
