@@ -9,7 +9,6 @@
 mod batch;
 mod group;
 mod layer;
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod planes;
 
 pub use batch::{BatchNorm, BatchNormOptions, batch_norm, batch_norm_eval};

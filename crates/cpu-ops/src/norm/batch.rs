@@ -1,17 +1,16 @@
 //! Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167), with what follows it in a residual block (He et
 //! al. 2015, arXiv 1512.03385, figure 2): the addition of the shortcut and ReLU.
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod autodiff;
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod kernel;
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-use kernel::Channel;
+use std::sync::Arc;
 
 use burn::tensor::{Tensor, activation::relu, backend::Backend};
 
+use self::{autodiff::Norm, kernel::Channel};
 use super::{check, per_channel};
+use crate::operation::{primitive, run, tensor};
 
 /// How [`batch_norm`] normalises and what follows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,19 +59,16 @@ pub fn batch_norm<B: Backend, const D: usize>(
 ) -> BatchNorm<B, D> {
     check(&x, [&weight, &bias]);
     check_shortcut(&x, shortcut.as_ref());
-    #[cfg(any(feature = "flex", feature = "ndarray"))]
-    let Inputs { x, weight, bias, shortcut } = {
-        let device = x.device();
-        let operation = autodiff::Norm::new(&x.dims(), Some(options.epsilon), options.relu);
-        match fast(Inputs { x, weight, bias, shortcut }, &operation) {
-            Ok((output, channels)) => {
-                let [mean, variance] = [|c: &Channel| c.mean, |c: &Channel| c.variance].map(|pick| {
-                    Tensor::from_floats(channels.iter().map(pick).collect::<Vec<_>>().as_slice(), &device)
-                });
-                return BatchNorm { output, mean, variance };
-            }
-            Err(inputs) => inputs,
+    let device = x.device();
+    let operation = Norm::new(&x.dims(), Some(options.epsilon), options.relu);
+    let (x, [weight, bias], shortcut) = match fast(x, [weight, bias], shortcut, &operation) {
+        Ok((output, channels)) => {
+            let [mean, variance] = [|c: &Channel| c.mean, |c: &Channel| c.variance].map(|pick| {
+                Tensor::from_floats(channels.iter().map(pick).collect::<Vec<_>>().as_slice(), &device)
+            });
+            return BatchNorm { output, mean, variance };
         }
+        Err(inputs) => inputs,
     };
     let channels = x.dims()[1];
     let count: usize = x.dims().iter().product::<usize>() / channels;
@@ -112,53 +108,39 @@ pub fn batch_norm_eval<B: Backend, const D: usize>(
     check_shortcut(&x, shortcut.as_ref());
     let weight = weight / (variance + options.epsilon).sqrt();
     let bias = bias - mean * weight.clone();
-    #[cfg(any(feature = "flex", feature = "ndarray"))]
-    let Inputs { x, weight, bias, shortcut } = {
-        let operation = autodiff::Norm::new(&x.dims(), None, options.relu);
-        match fast(Inputs { x, weight, bias, shortcut }, &operation) {
-            Ok((output, _)) => return output,
-            Err(inputs) => inputs,
-        }
+    let operation = Norm::new(&x.dims(), None, options.relu);
+    let (x, [weight, bias], shortcut) = match fast(x, [weight, bias], shortcut, &operation) {
+        Ok((output, _)) => return output,
+        Err(inputs) => inputs,
     };
     let shape = per_channel(&x);
     finish(x * weight.reshape(shape) + bias.reshape(shape), shortcut, options.relu)
 }
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-struct Inputs<B: Backend, const D: usize> {
-    x: Tensor<B, D>,
-    weight: Tensor<B, 1>,
-    bias: Tensor<B, 1>,
-    shortcut: Option<Tensor<B, D>>,
-}
+/// Values, weight and bias, shortcut of a call.
+type Inputs<B, const D: usize> = (Tensor<B, D>, [Tensor<B, 1>; 2], Option<Tensor<B, D>>);
 
 /// Output and statistics.
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-type Found<B, const D: usize> = (Tensor<B, D>, std::sync::Arc<Vec<Channel>>);
+type Found<B, const D: usize> = (Tensor<B, D>, Arc<Vec<Channel>>);
 
 /// The fast path, if there is one for `B`.
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 fn fast<B: Backend, const D: usize>(
-    Inputs { x, weight, bias, shortcut }: Inputs<B, D>,
-    operation: &autodiff::Norm,
+    x: Tensor<B, D>,
+    affine: [Tensor<B, 1>; 2],
+    shortcut: Option<Tensor<B, D>>,
+    operation: &Norm,
 ) -> Result<Found<B, D>, Inputs<B, D>> {
-    use crate::operation::{primitive, run, tensor};
-
-    let [x, weight, bias] = [primitive(x), primitive(weight), primitive(bias)];
+    let (x, [weight, bias]) = (primitive(x), affine.map(primitive));
     match shortcut.map(primitive) {
         None => run::<B, _, 3>(operation, [x, weight, bias])
             .map(|(output, kept)| (tensor(output), kept))
-            .map_err(|[x, weight, bias]| (x, weight, bias, None)),
+            .map_err(|[x, weight, bias]| (tensor(x), [weight, bias].map(tensor), None)),
         Some(shortcut) => run::<B, _, 4>(operation, [x, weight, bias, shortcut])
             .map(|(output, kept)| (tensor(output), kept))
-            .map_err(|[x, weight, bias, shortcut]| (x, weight, bias, Some(shortcut))),
+            .map_err(|[x, weight, bias, shortcut]| {
+                (tensor(x), [weight, bias].map(tensor), Some(tensor(shortcut)))
+            }),
     }
-    .map_err(|(x, weight, bias, shortcut)| Inputs {
-        x: tensor(x),
-        weight: tensor(weight),
-        bias: tensor(bias),
-        shortcut: shortcut.map(tensor),
-    })
 }
 
 /// What follows the norm.
@@ -167,10 +149,7 @@ fn finish<B: Backend, const D: usize>(
     shortcut: Option<Tensor<B, D>>,
     with_relu: bool,
 ) -> Tensor<B, D> {
-    let y = match shortcut {
-        Some(shortcut) => y + shortcut,
-        None => y,
-    };
+    let y = if let Some(shortcut) = shortcut { y + shortcut } else { y };
     if with_relu { relu(y) } else { y }
 }
 

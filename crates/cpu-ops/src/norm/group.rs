@@ -1,9 +1,12 @@
 //! Group normalisation (Wu & He 2018, arXiv 1803.08494).
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod kernel;
 
 use burn::tensor::{Tensor, backend::Backend};
+
+use self::kernel::Groups;
+use super::{check, per_channel};
+use crate::operation::{primitive, run, tensor};
 
 /// Normalises the channels of each image by the mean and (biased) variance of the group that they belong to,
 /// `channels / groups` neighbours, then scales each channel by `weight` and adds `bias`.
@@ -26,18 +29,16 @@ pub fn group_norm<B: Backend, const D: usize>(
     epsilon: f64,
 ) -> Tensor<B, D> {
     let dims = x.dims();
-    super::check(&x, [&weight, &bias]);
+    check(&x, [&weight, &bias]);
     assert!(groups > 0 && dims[1].is_multiple_of(groups), "{groups} groups do not divide {dims:?}");
-    #[cfg(any(feature = "flex", feature = "ndarray"))]
-    let (x, weight, bias) = {
-        use crate::operation::{primitive, run, tensor};
-        let operation = kernel::Groups::new(&dims, groups, epsilon);
+    let operation = Groups::new(&dims, groups, epsilon);
+    let [x, weight, bias] =
         match run::<B, _, 3>(&operation, [primitive(x), primitive(weight), primitive(bias)]) {
             Ok((output, _)) => return tensor(output),
-            Err([x, weight, bias]) => (tensor::<B, D>(x), tensor(weight), tensor(bias)),
-        }
-    };
-    let shape = super::per_channel(&x);
+            Err(inputs) => inputs,
+        };
+    let (x, [weight, bias]) = (tensor::<B, D>(x), [weight, bias].map(tensor::<B, 1>));
+    let shape = per_channel(&x);
     let x = x.reshape([dims[0] * groups, dims[1..].iter().product::<usize>() / groups]);
     let x = x.clone() - x.mean_dim(1);
     let x = x.clone() / (x.square().mean_dim(1) + epsilon).sqrt();

@@ -1,9 +1,11 @@
 //! Layer normalisation (Ba, Kiros & Hinton 2016, arXiv 1607.06450).
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod kernel;
 
-use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+
+use self::kernel::Rows;
+use crate::operation::{primitive, run, tensor};
 
 /// Normalises each row (the last dimension) by its mean and (biased) variance, then scales it by `weight` and adds
 /// `bias`, place by place.
@@ -29,14 +31,9 @@ pub fn layer_norm<B: Backend, const D: usize>(
     for vector in [&weight, &bias] {
         assert_eq!(vector.dims(), [width], "layer norm of {dims:?} needs one value for each place in a row");
     }
-    let [x, weight, bias] =
-        [x.into_primitive(), weight.into_primitive(), bias.into_primitive()].map(TensorPrimitive::tensor);
-    let tensor = |primitive| Tensor::from_primitive(TensorPrimitive::Float(primitive));
-    #[cfg(any(feature = "flex", feature = "ndarray"))]
-    let [x, weight, bias] =
-        match crate::operation::run::<B, _, 3>(&kernel::Rows::new(&dims, epsilon), [x, weight, bias]) {
-            Ok((output, _)) => return tensor(output),
-            Err(inputs) => inputs,
-        };
-    tensor(B::layer_norm(x, weight, Some(bias), epsilon))
+    let operation = Rows::new(&dims, epsilon);
+    match run::<B, _, 3>(&operation, [primitive(x), primitive(weight), primitive(bias)]) {
+        Ok((output, _)) => tensor(output),
+        Err([x, weight, bias]) => tensor(B::layer_norm(x, weight, Some(bias), epsilon)),
+    }
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::{
-    norm::planes::{Planes, Spread, gradient_sums, map, sum_of},
+    norm::planes::{Planes, Spread, gradient_sums, map},
     operation::{Forward, Operation, Pass, Reads},
     simd::vectorised,
 };
