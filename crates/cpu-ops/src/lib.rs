@@ -42,7 +42,9 @@
 mod conv2d;
 mod gemm;
 mod host;
+mod norm;
 mod operation;
 mod simd;
 
 pub use conv2d::{Conv2dOptions, conv2d};
+pub use norm::{BatchNorm, BatchNormOptions, batch_norm, batch_norm_eval, group_norm, layer_norm};

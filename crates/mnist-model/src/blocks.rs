@@ -4,6 +4,10 @@
 //! arXiv 1502.01852, eq. 10). Biases: zero. Layers with no ReLU behind them: Glorot & Bengio (2010), eq. 16.
 //! Burn's own layers would draw biases from the weight's distribution; we set them to zero as the papers do.
 
+mod norm;
+
+pub use norm::{BatchNorm, batch_norm, batch_norm_from_zero};
+
 use burn::{
     module::{Initializer, Module, Param},
     nn::{Linear, LinearConfig},

@@ -5,6 +5,9 @@
 
 mod against_burn;
 mod against_pytorch;
+mod batch_norm;
+mod group_norm;
+mod layer_norm;
 mod paths;
 mod support;
 mod threads;

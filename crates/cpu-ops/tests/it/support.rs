@@ -113,3 +113,14 @@ pub(crate) fn run<B: AutodiffBackend>(case: &Case, numbers: Numbers, function: F
     found.extend(b.and_then(|b| b.grad_remove(&mut grads)).map(values));
     found
 }
+
+/// That two lists are equal up to `tolerance` times the largest of the second (or 1, if that is larger); NaN is
+/// equal to NaN.
+pub(crate) fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let size = expected.iter().fold(1.0_f32, |size, value| size.max(value.abs()));
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let same = (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= tolerance * size;
+        assert!(same, "{what}: [{i}] is {found}, not {expected}; the largest is {size}");
+    }
+}

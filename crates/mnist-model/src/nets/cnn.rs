@@ -7,13 +7,13 @@
 
 use burn::{
     module::Module,
-    nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, pool::MaxPool2dConfig},
+    nn::{Dropout, DropoutConfig, Linear, pool::MaxPool2dConfig},
     tensor::{Tensor, activation::relu, backend::Backend},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
-use crate::blocks::{Conv, conv2d, hidden_linear};
+use crate::blocks::{BatchNorm, Conv, batch_norm, conv2d, hidden_linear};
 
 /// Settings of [`Cnn`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -89,7 +89,7 @@ impl CnnConfig {
         for (&outputs, &kernel) in self.channels.iter().zip(&self.kernels) {
             stages.push(Stage {
                 conv: conv2d([inputs, outputs], kernel, stride, !self.norm, device),
-                norm: self.norm.then(|| BatchNormConfig::new(outputs).init(device)),
+                norm: self.norm.then(|| batch_norm(outputs, device)),
             });
             inputs = outputs;
         }
@@ -134,7 +134,7 @@ impl<B: Backend> Stage<B> {
                 let pool = MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init();
                 relu(pool.forward(x)) // they commute, and a quarter of the values is left
             }
-            (Some(norm), false) => relu(norm.forward(self.conv.forward(x))),
+            (Some(norm), false) => norm.forward_relu(self.conv.forward(x)),
         }
     }
 }

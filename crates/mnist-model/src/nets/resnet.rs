@@ -5,14 +5,13 @@
 //! starts at zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): a fresh block is the identity.
 
 use burn::{
-    module::{Initializer, Module},
-    nn::{BatchNorm, BatchNormConfig},
-    tensor::{Tensor, activation::relu, backend::Backend},
+    module::Module,
+    tensor::{Tensor, backend::Backend},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd};
-use crate::blocks::{Conv, conv2d};
+use crate::blocks::{BatchNorm, Conv, batch_norm, batch_norm_from_zero, conv2d};
 
 /// Settings of [`Resnet`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -59,7 +58,7 @@ impl ResnetConfig {
         }
         Resnet {
             stem: conv2d([1, self.width], 3, 1, false, device),
-            norm: BatchNormConfig::new(self.width).init(device),
+            norm: batch_norm(self.width, device),
             blocks,
             width: channels,
         }
@@ -77,7 +76,7 @@ pub struct Resnet<B: Backend> {
 
 impl<B: Backend> Encoder<B> for Resnet<B> {
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
-        let mut x = relu(self.norm.forward(self.stem.forward(images))); // [batch, width, 28, 28]
+        let mut x = self.norm.forward_relu(self.stem.forward(images)); // [batch, width, 28, 28]
         for block in &self.blocks {
             x = block.forward(x); // [batch, channels, height, width]
         }
@@ -110,16 +109,14 @@ struct Downsample<B: Backend> {
 impl<B: Backend> BasicBlock<B> {
     fn new(channels: [usize; 2], stride: usize, device: &B::Device) -> Self {
         let [inputs, outputs] = channels;
-        let mut norm2 = BatchNormConfig::new(outputs).init(device);
-        norm2.gamma = Initializer::Zeros.init([outputs], device);
         Self {
             conv1: conv2d([inputs, outputs], 3, stride, false, device),
-            norm1: BatchNormConfig::new(outputs).init(device),
+            norm1: batch_norm(outputs, device),
             conv2: conv2d([outputs, outputs], 3, 1, false, device),
-            norm2,
+            norm2: batch_norm_from_zero(outputs, device),
             downsample: (stride != 1 || inputs != outputs).then(|| Downsample {
                 conv: conv2d([inputs, outputs], 1, stride, false, device),
-                norm: BatchNormConfig::new(outputs).init(device),
+                norm: batch_norm(outputs, device),
             }),
         }
     }
@@ -130,8 +127,7 @@ impl<B: Backend> BasicBlock<B> {
             Some(down) => down.norm.forward(down.conv.forward(x.clone())),
             None => x.clone(),
         };
-        let y = relu(self.norm1.forward(self.conv1.forward(x)));
-        let y = self.norm2.forward(self.conv2.forward(y));
-        relu(y + shortcut)
+        let y = self.norm1.forward_relu(self.conv1.forward(x));
+        self.norm2.forward_add_relu(self.conv2.forward(y), shortcut)
     }
 }
