@@ -5,6 +5,7 @@
 
 mod against_burn;
 mod against_pytorch;
+mod attention;
 mod paths;
 mod support;
 mod threads;
