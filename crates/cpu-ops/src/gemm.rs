@@ -44,20 +44,31 @@ impl<'a> Matrix<'a> {
 /// # Panics
 /// If the sizes do not fit together or a slice is too short.
 pub(crate) fn gemm(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], accumulate: bool) {
+    let [rows, cols] = [a.size[0], b.size[1]];
+    assert_eq!(Some(out.len()), rows.checked_mul(cols), "the product has {rows} rows of {cols} columns");
+    gemm_rows(a, b, out, cols, accumulate);
+}
+
+/// As [`gemm`], with `stride` elements from one row of `out` to the next; those between rows stay as they are.
+///
+/// # Panics
+/// If the sizes do not fit together, a slice is too short or rows would overlap.
+pub(crate) fn gemm_rows(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, accumulate: bool) {
     let [rows, inner] = a.size;
     let [inner_of_b, cols] = b.size;
     assert_eq!(inner, inner_of_b, "matrices of {:?} and {:?} have no product", a.size, b.size);
-    assert_eq!(Some(out.len()), rows.checked_mul(cols), "the product has {rows} rows of {cols} columns");
-    for matrix in [a, b] {
+    let product = Matrix { data: out, size: [rows, cols], strides: [stride, 1] };
+    for matrix in [a, b, product] {
         let fits = matrix.needed().is_some_and(|needed| needed <= matrix.data.len());
         assert!(fits, "{} elements are too few for {:?}", matrix.data.len(), matrix.size);
     }
-    if out.is_empty() {
+    assert!(cols <= stride, "rows of {cols} elements overlap at a distance of {stride}");
+    if rows == 0 || cols == 0 {
         return;
     }
     if inner == 0 {
         if !accumulate {
-            out.fill(0.0);
+            out.chunks_mut(stride).take(rows).for_each(|row| row[..cols].fill(0.0));
         }
         return;
     }
@@ -65,8 +76,8 @@ pub(crate) fn gemm(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], accumulate: bo
     // `j < cols`. No size is 0 here, so the greatest such index is `needed() - 1`, which the assertion above
     // holds below the slice's length; a slice is at most `isize::MAX` bytes long. A stride that is multiplied by
     // more than 0 is therefore a valid `isize`, and one that is only multiplied by 0 never moves a pointer.
-    // It reads and writes `out[i * cols + j]`, at most `rows * cols - 1`, which is `out.len() - 1`; distinct
-    // `(i, j)` are distinct elements. `out` is borrowed mutably, so it overlaps neither `a` nor `b`. All three
+    // It reads and writes `out[i * stride + j]`, which the same assertion holds inside `out`; as `j < cols <=
+    // stride`, distinct `(i, j)` are distinct elements. `out` is borrowed mutably, so it overlaps neither `a` nor `b`. All three
     // hold initialised `f32`, for which every bit pattern is valid.
     unsafe {
         gemm::gemm(
@@ -75,7 +86,7 @@ pub(crate) fn gemm(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], accumulate: bo
             inner,
             out.as_mut_ptr(),
             1,
-            cols as isize,
+            stride as isize,
             accumulate,
             a.data.as_ptr(),
             a.strides[1] as isize,
@@ -119,6 +130,22 @@ mod tests {
         gemm(Matrix::rows(&[], [2, 0]), Matrix::rows(&[], [0, 2]), &mut out, false);
         assert_eq!(out, [0.0; 4]);
         gemm(Matrix::rows(&[], [0, 3]), Matrix::rows(&B, [3, 2]), &mut [], false);
+    }
+
+    #[test]
+    fn what_lies_between_rows_stays() {
+        let (a, b) = (Matrix::rows(&A, [2, 3]), Matrix::rows(&B, [3, 2]));
+        let mut out = [7.0; 6];
+        gemm_rows(a, b, &mut out[..5], 3, false);
+        assert_eq!(out, [5.0, 7.0, 7.0, 14.0, 13.0, 7.0]);
+        gemm_rows(Matrix::rows(&[], [2, 0]), Matrix::rows(&[], [0, 2]), &mut out[..5], 3, false);
+        assert_eq!(out, [0.0, 0.0, 7.0, 0.0, 0.0, 7.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "rows of 2 elements overlap at a distance of 1")]
+    fn rows_that_overlap_are_refused() {
+        gemm_rows(Matrix::rows(&A, [2, 3]), Matrix::rows(&B, [3, 2]), &mut [0.0; 4], 1, false);
     }
 
     #[test]

@@ -39,6 +39,7 @@
 // Without a backend that has a fast path, the fast paths are built and never taken.
 #![cfg_attr(not(any(feature = "flex", feature = "ndarray")), allow(dead_code, unused_variables))]
 
+mod attention;
 mod conv2d;
 mod gemm;
 mod host;
@@ -46,5 +47,6 @@ mod norm;
 mod operation;
 mod simd;
 
+pub use attention::{AttentionOptions, attention, self_attention};
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use norm::{BatchNorm, BatchNormOptions, batch_norm, batch_norm_eval, group_norm, layer_norm};

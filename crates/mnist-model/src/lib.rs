@@ -22,6 +22,7 @@ pub mod loss;
 pub mod nets;
 pub mod objectives;
 pub mod parameters;
+pub mod transformer;
 
 pub use nets::{Encoder, Net, NetSettings};
 pub use objectives::{Losses, Objective, ObjectiveConfig, Score};

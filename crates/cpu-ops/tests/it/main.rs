@@ -8,6 +8,7 @@ mod against_pytorch;
 mod batch_norm;
 mod group_norm;
 mod layer_norm;
+mod attention;
 mod paths;
 mod support;
 mod threads;

@@ -6,10 +6,12 @@
 mod cnn;
 mod mlp;
 mod resnet;
+mod vit;
 
 pub use cnn::{Cnn, CnnConfig};
 pub use mlp::{Mlp, MlpConfig};
 pub use resnet::{Resnet, ResnetConfig};
+pub use vit::{Pool, Vit, VitConfig, patchify};
 
 use burn::{
     module::Module,
@@ -94,6 +96,7 @@ nets! {
     mlp: Mlp, MlpConfig, "multilayer perceptron: fully connected layers with ReLU";
     cnn: Cnn, CnnConfig, "small convolutional net: three convolutions that halve the image";
     resnet: Resnet, ResnetConfig, "residual net, 18-style BasicBlocks, usable at 28x28";
+    vit: Vit, VitConfig, "Vision Transformer: the image as a sequence of patches";
 }
 
 fn unknown(name: &str) -> String {
@@ -102,7 +105,7 @@ fn unknown(name: &str) -> String {
 }
 
 /// A field that has to be at least 1.
-fn at_least_one(name: &str, values: &[usize]) -> Result<(), String> {
+pub(crate) fn at_least_one(name: &str, values: &[usize]) -> Result<(), String> {
     if values.is_empty() || values.contains(&0) {
         return Err(format!("`{name}` is {values:?}; give at least one number, each 1 or more"));
     }
@@ -110,7 +113,7 @@ fn at_least_one(name: &str, values: &[usize]) -> Result<(), String> {
 }
 
 /// A probability that leaves something: in `[0, 1)`.
-fn share(name: &str, value: f64) -> Result<(), String> {
+pub(crate) fn share(name: &str, value: f64) -> Result<(), String> {
     if !(0.0..1.0).contains(&value) {
         return Err(format!("`{name}` is {value}; it has to be at least 0 and below 1"));
     }
@@ -118,7 +121,7 @@ fn share(name: &str, value: f64) -> Result<(), String> {
 }
 
 /// Feature sizes that no laptop trains; keeps a typing mistake from asking for terabytes.
-fn not_absurd(values: usize) -> Result<(), String> {
+pub(crate) fn not_absurd(values: usize) -> Result<(), String> {
     const MOST: usize = 1 << 30;
     if values > MOST {
         return Err(format!(
@@ -153,7 +156,7 @@ mod tests {
             change(&mut settings);
             settings.init::<Flex>(name, [28, 28], &device).err().unwrap()
         };
-        assert!(bad(|_| (), "vgg").contains("mlp, cnn, resnet"));
+        assert!(bad(|_| (), "vgg").contains("mlp, cnn, resnet, vit"));
         assert!(bad(|s| s.mlp.hidden = vec![512, 0], "mlp").contains("hidden"));
         assert!(bad(|s| s.mlp.dropout = 1.0, "mlp").contains("dropout"));
         let pooled = |s: &mut NetSettings| {

@@ -1,0 +1,204 @@
+//! Transformer (Vaswani et al. 2017, arXiv 1706.03762) with its norms before the sub-layers and one at the end
+//! (Xiong et al. 2020, arXiv 2002.04745), and GELU.
+//!
+//! Initialised as GPT-2 (Radford et al. 2019, section 2.3): weights normal with standard deviation 0.02, those
+//! that end on the residual path divided by sqrt(2 * layers), biases zero. Queries, keys and values come from one
+//! projection. Dropout is where GPT-2 has it, but none on the attention's weights.
+
+use burn::{
+    module::{Initializer, Module},
+    nn::{Dropout, LayerNorm, LayerNormConfig, Linear, LinearConfig},
+    tensor::{Tensor, activation, backend::Backend},
+};
+use cpu_ops::{AttentionOptions, self_attention};
+
+use crate::nets::{at_least_one, not_absurd, share};
+
+/// Sizes of a [`Transformer`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransformerConfig {
+    /// Length of a token's vector; a multiple of `heads`.
+    pub width: usize,
+    /// Heads of the attention.
+    pub heads: usize,
+    /// Layers, each of attention and feed-forward net.
+    pub layers: usize,
+    /// Units of the feed-forward nets' hidden layers; the paper has 4 * `width`.
+    pub hidden: usize,
+    /// Share of a sub-layer's output dropped in training, in [0, 1).
+    pub dropout: f64,
+}
+
+/// Which tokens a token sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All, as in an encoder.
+    All,
+    /// Itself and those before it, as in a decoder.
+    Past,
+}
+
+impl TransformerConfig {
+    /// Whether these sizes make a Transformer.
+    ///
+    /// # Errors
+    /// A message that names the setting.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { width, heads, layers, hidden, dropout } = *self;
+        for (name, value) in [("width", width), ("heads", heads), ("layers", layers), ("hidden", hidden)] {
+            at_least_one(name, &[value])?;
+        }
+        share("dropout", dropout)?;
+        if !width.is_multiple_of(heads) {
+            return Err(format!("`width` is {width}, which {heads} `heads` cannot share"));
+        }
+        if layers > 1000 {
+            return Err(format!("`layers` is {layers}; at most 1000"));
+        }
+        not_absurd(width.saturating_mul(hidden.max(width.saturating_mul(3))))
+    }
+
+    /// A Transformer with fresh weights.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Transformer<B> {
+        Transformer {
+            blocks: (0..self.layers).map(|_| Block::new(self, device)).collect(),
+            norm: LayerNormConfig::new(self.width).init(device),
+        }
+    }
+}
+
+/// Layers of attention and feed-forward nets; what comes before (embedding, positions) is the caller's.
+#[derive(Module, Debug)]
+pub struct Transformer<B: Backend> {
+    blocks: Vec<Block<B>>,
+    norm: LayerNorm<B>,
+}
+
+impl<B: Backend> Transformer<B> {
+    /// Each token in the light of those it sees.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, tokens, width]`
+    /// - returns: the same, normalised by a LayerNorm
+    pub fn forward(&self, mut x: Tensor<B, 3>, sight: Sight) -> Tensor<B, 3> {
+        for block in &self.blocks {
+            x = block.forward(x, sight); // [batch, tokens, width]
+        }
+        layer_norm(&self.norm, x)
+    }
+}
+
+/// One layer.
+#[derive(Module, Debug)]
+struct Block<B: Backend> {
+    norm1: LayerNorm<B>,
+    /// To queries, keys and values, side by side.
+    qkv: Linear<B>,
+    /// From the heads' results.
+    mix: Linear<B>,
+    norm2: LayerNorm<B>,
+    expand: Linear<B>,
+    contract: Linear<B>,
+    heads: usize,
+    dropout: f64,
+}
+
+impl<B: Backend> Block<B> {
+    fn new(config: &TransformerConfig, device: &B::Device) -> Self {
+        let &TransformerConfig { width, heads, layers, hidden, dropout } = config;
+        let (inner, residual) = (STD, STD / (2.0 * layers as f64).sqrt());
+        let norm = || LayerNormConfig::new(width).init(device);
+        Self {
+            norm1: norm(),
+            qkv: normal_linear([width, 3 * width], inner, device),
+            mix: normal_linear([width, width], residual, device),
+            norm2: norm(),
+            expand: normal_linear([width, hidden], inner, device),
+            contract: normal_linear([hidden, width], residual, device),
+            heads,
+            dropout,
+        }
+    }
+
+    /// `[batch, tokens, width]` to the same.
+    fn forward(&self, x: Tensor<B, 3>, sight: Sight) -> Tensor<B, 3> {
+        let how = AttentionOptions { heads: self.heads, causal: sight == Sight::Past, ..Default::default() };
+        let qkv = linear(&self.qkv, layer_norm(&self.norm1, x.clone())); // [batch, tokens, 3 * width]
+        let y = linear(&self.mix, self_attention(qkv, how)); // [batch, tokens, width]
+        let x = x + dropout(y, self.dropout);
+        let y = gelu(linear(&self.expand, layer_norm(&self.norm2, x.clone()))); // [batch, tokens, hidden]
+        let y = linear(&self.contract, y); // [batch, tokens, width]
+        x + dropout(y, self.dropout)
+    }
+}
+
+/// Standard deviation of GPT-2's weights; of embeddings and positions too.
+pub(crate) const STD: f64 = 0.02;
+
+/// A fully connected layer with weights of standard deviation `std` and zero bias.
+fn normal_linear<B: Backend>([inputs, outputs]: [usize; 2], std: f64, device: &B::Device) -> Linear<B> {
+    let init = Initializer::Normal { mean: 0.0, std };
+    let mut linear = LinearConfig::new(inputs, outputs).with_bias(false).with_initializer(init).init(device);
+    linear.bias = Some(Initializer::Zeros.init([outputs], device));
+    linear
+}
+
+/// Applies a layer to each token, as one matrix product for all.
+pub(crate) fn linear<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    let [batch, tokens, inputs] = x.dims();
+    let y = layer.forward(x.reshape([batch * tokens, inputs])); // [batch * tokens, outputs]
+    let [_, outputs] = y.dims();
+    y.reshape([batch, tokens, outputs])
+}
+
+fn layer_norm<B: Backend>(norm: &LayerNorm<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    norm.forward(x)
+}
+
+fn gelu<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
+    activation::gelu(x)
+}
+
+/// Nothing outside of training.
+pub(crate) fn dropout<B: Backend>(x: Tensor<B, 3>, probability: f64) -> Tensor<B, 3> {
+    Dropout { prob: probability }.forward(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+    use burn_flex::Flex;
+
+    const CONFIG: TransformerConfig =
+        TransformerConfig { width: 12, heads: 3, layers: 2, hidden: 20, dropout: 0.0 };
+
+    #[test]
+    fn only_a_decoder_is_blind_to_the_future() {
+        let device = Default::default();
+        let net = CONFIG.init::<Flex>(&device);
+        let x = Tensor::<Flex, 3>::random([2, 5, 12], Distribution::Normal(0.0, 1.0), &device);
+        let other = x.clone().slice_assign([0..2, 3..4, 0..12], Tensor::ones([2, 1, 12], &device));
+        let difference = |sight| -> Vec<f32> {
+            let y = net.forward(x.clone(), sight) - net.forward(other.clone(), sight);
+            y.abs().max_dim(2).max_dim(0).into_data().to_vec().unwrap()
+        };
+        assert!(difference(Sight::All).iter().all(|&d| d > 0.0));
+        let past = difference(Sight::Past);
+        assert!(past[..3].iter().all(|&d| d == 0.0) && past[3..].iter().all(|&d| d > 0.0), "{past:?}");
+    }
+
+    #[test]
+    fn sizes_that_make_no_transformer_are_refused() {
+        let bad = |change: fn(&mut TransformerConfig)| {
+            let mut config = CONFIG;
+            change(&mut config);
+            config.check().err().unwrap()
+        };
+        assert!(bad(|c| c.heads = 5).contains("`width` is 12, which 5 `heads` cannot share"));
+        assert!(bad(|c| c.heads = 0).contains("heads"));
+        assert!(bad(|c| c.dropout = 1.0).contains("dropout"));
+        assert!(bad(|c| c.width = usize::MAX / 3 * 3).contains("weights"));
+        assert!(bad(|c| c.layers = 1001).contains("layers"));
+    }
+}
