@@ -40,9 +40,15 @@
 #![cfg_attr(not(any(feature = "flex", feature = "ndarray")), allow(dead_code, unused_variables))]
 
 mod conv2d;
+mod elementwise;
+mod gelu;
 mod gemm;
 mod host;
 mod operation;
+mod silu;
 mod simd;
+mod special;
 
 pub use conv2d::{Conv2dOptions, conv2d};
+pub use gelu::{gelu, gelu_tanh};
+pub use silu::silu;
