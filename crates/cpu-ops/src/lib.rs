@@ -40,15 +40,22 @@
 #![cfg_attr(not(any(feature = "flex", feature = "ndarray")), allow(dead_code, unused_variables))]
 
 mod conv2d;
+mod cross_entropy;
+mod dropout;
 mod elementwise;
 mod gelu;
 mod gemm;
 mod host;
 mod operation;
+mod rows;
 mod silu;
 mod simd;
+mod softmax;
 mod special;
 
 pub use conv2d::{Conv2dOptions, conv2d};
+pub use cross_entropy::{cross_entropy, cross_entropy_per_sample};
+pub use dropout::dropout;
 pub use gelu::{gelu, gelu_tanh};
 pub use silu::silu;
+pub use softmax::{log_softmax, softmax};
