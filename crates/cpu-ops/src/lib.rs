@@ -41,12 +41,25 @@
 
 mod attention;
 mod conv2d;
+mod cross_entropy;
+mod dropout;
+mod elementwise;
+mod gelu;
 mod gemm;
 mod host;
 mod norm;
 mod operation;
+mod rows;
+mod silu;
 mod simd;
+mod softmax;
+mod special;
 
 pub use attention::{AttentionOptions, attention, self_attention};
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use norm::{BatchNorm, BatchNormOptions, batch_norm, batch_norm_eval, group_norm, layer_norm};
+pub use cross_entropy::{cross_entropy, cross_entropy_per_sample};
+pub use dropout::dropout;
+pub use gelu::{gelu, gelu_tanh};
+pub use silu::silu;
+pub use softmax::{log_softmax, softmax};

@@ -86,6 +86,23 @@ pub(crate) fn run<B: Backend, O: Operation<N>, const N: usize>(
     Err(inputs)
 }
 
+/// Whether `B` is a fast backend, alone or inside Autodiff with its default strategy.
+pub(crate) fn has_fast_path<B: Backend>() -> bool {
+    #[cfg(feature = "flex")]
+    if is_on::<burn_flex::Flex, B>() {
+        return true;
+    }
+    #[cfg(feature = "ndarray")]
+    if is_on::<burn_ndarray::NdArray, B>() {
+        return true;
+    }
+    false
+}
+
+fn is_on<H: Host, B: Backend>() -> bool {
+    [TypeId::of::<H>(), TypeId::of::<Autodiff<H>>()].contains(&TypeId::of::<B>())
+}
+
 /// A tensor's primitive.
 pub(crate) fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Primitive<B> {
     tensor.into_primitive().tensor()
