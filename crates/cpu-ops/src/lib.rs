@@ -42,7 +42,9 @@
 mod conv2d;
 mod gemm;
 mod host;
+mod linear;
 mod operation;
 mod simd;
 
 pub use conv2d::{Conv2dOptions, conv2d};
+pub use linear::{linear, linear_relu};

@@ -5,6 +5,7 @@
 
 mod against_burn;
 mod against_pytorch;
+mod linear;
 mod paths;
 mod support;
 mod threads;
