@@ -10,7 +10,6 @@ pub use norm::{BatchNorm, batch_norm, batch_norm_from_zero};
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{Linear, LinearConfig},
     tensor::{Tensor, backend::Backend},
 };
 use cpu_ops::Conv2dOptions;
@@ -66,6 +65,15 @@ impl<B: Backend> Conv<B> {
     }
 }
 
+/// A fully connected layer; on CPU backends one fused operation with what follows it.
+#[derive(Module, Debug)]
+pub struct Linear<B: Backend> {
+    /// `[inputs, outputs]`.
+    pub weight: Param<Tensor<B, 2>>,
+    /// `[outputs]`.
+    pub bias: Option<Param<Tensor<B, 1>>>,
+}
+
 /// A fully connected layer that a ReLU follows: He initialisation, zero bias.
 pub fn hidden_linear<B: Backend>(inputs: usize, outputs: usize, device: &B::Device) -> Linear<B> {
     linear(inputs, outputs, he_normal(), device)
@@ -77,9 +85,22 @@ pub fn output_linear<B: Backend>(inputs: usize, outputs: usize, device: &B::Devi
 }
 
 fn linear<B: Backend>(inputs: usize, outputs: usize, init: Initializer, device: &B::Device) -> Linear<B> {
-    let mut linear = LinearConfig::new(inputs, outputs).with_bias(false).with_initializer(init).init(device);
-    linear.bias = Some(Initializer::Zeros.init([outputs], device));
-    linear
+    Linear {
+        weight: init.init_with([inputs, outputs], Some(inputs), Some(outputs), device),
+        bias: Some(Initializer::Zeros.init([outputs], device)),
+    }
+}
+
+impl<B: Backend> Linear<B> {
+    /// `[..., inputs]` to `[..., outputs]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        cpu_ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+
+    /// As [`Linear::forward`], then ReLU.
+    pub fn forward_relu<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        cpu_ops::linear_relu(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
 }
 
 fn he_normal() -> Initializer {

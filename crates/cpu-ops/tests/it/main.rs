@@ -9,6 +9,7 @@ mod batch_norm;
 mod group_norm;
 mod layer_norm;
 mod attention;
+mod linear;
 mod paths;
 mod support;
 mod threads;

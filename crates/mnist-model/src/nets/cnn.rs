@@ -7,13 +7,13 @@
 
 use burn::{
     module::Module,
-    nn::{Dropout, DropoutConfig, Linear, pool::MaxPool2dConfig},
+    nn::{Dropout, DropoutConfig, pool::MaxPool2dConfig},
     tensor::{Tensor, activation::relu, backend::Backend},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
-use crate::blocks::{BatchNorm, Conv, batch_norm, conv2d, hidden_linear};
+use crate::blocks::{BatchNorm, Conv, Linear, batch_norm, conv2d, hidden_linear};
 
 /// Settings of [`Cnn`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -146,7 +146,7 @@ impl<B: Backend> Encoder<B> for Cnn<B> {
             x = stage.forward(x, self.pool); // [batch, channels, height / 2, width / 2]
         }
         let x = x.flatten(1, 3); // [batch, channels * height * width]
-        self.dropout.forward(relu(self.features.forward(x))) // [batch, width]
+        self.dropout.forward(self.features.forward_relu(x)) // [batch, width]
     }
 
     fn width(&self) -> usize {

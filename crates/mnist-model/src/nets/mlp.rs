@@ -5,13 +5,13 @@
 
 use burn::{
     module::Module,
-    nn::{Dropout, DropoutConfig, Linear},
-    tensor::{Tensor, activation::relu, backend::Backend},
+    nn::{Dropout, DropoutConfig},
+    tensor::{Tensor, backend::Backend},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
-use crate::blocks::hidden_linear;
+use crate::blocks::{Linear, hidden_linear};
 
 /// Settings of [`Mlp`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -70,7 +70,7 @@ impl<B: Backend> Encoder<B> for Mlp<B> {
         let [batch, channels, height, width] = images.dims();
         let mut x = images.reshape([batch, channels * height * width]); // [batch, 784]
         for layer in &self.hidden {
-            x = self.dropout.forward(relu(layer.forward(x))); // [batch, hidden]
+            x = self.dropout.forward(layer.forward_relu(x)); // [batch, hidden]
         }
         x
     }

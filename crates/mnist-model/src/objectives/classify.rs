@@ -2,7 +2,6 @@
 
 use burn::{
     module::Module,
-    nn::Linear,
     tensor::{Int, Tensor, activation::softmax, backend::Backend},
 };
 use mnist_data::Batch;
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Score};
 use crate::{
-    blocks::output_linear,
+    blocks::{Linear, output_linear},
     loss::{cross_entropy, cross_entropy_per_sample},
     nets::{Encoder, Net, NetSettings},
 };
