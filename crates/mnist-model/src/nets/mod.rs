@@ -5,10 +5,12 @@
 
 mod cnn;
 mod mlp;
+mod pytorch_example;
 mod resnet;
 
 pub use cnn::{Cnn, CnnConfig};
 pub use mlp::{Mlp, MlpConfig};
+pub use pytorch_example::{PytorchExample, PytorchExampleConfig};
 pub use resnet::{Resnet, ResnetConfig};
 
 use burn::{
@@ -94,6 +96,7 @@ nets! {
     mlp: Mlp, MlpConfig, "multilayer perceptron: fully connected layers with ReLU";
     cnn: Cnn, CnnConfig, "small convolutional net: three convolutions that halve the image";
     resnet: Resnet, ResnetConfig, "residual net, 18-style BasicBlocks, usable at 28x28";
+    pytorch_example_cnn: PytorchExample, PytorchExampleConfig, "the net of PyTorch's MNIST example: a yardstick";
 }
 
 fn unknown(name: &str) -> String {
