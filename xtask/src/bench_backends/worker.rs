@@ -85,16 +85,16 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn shell(script: &str) -> Worker {
+    fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Worker::start(command).unwrap()
+        command
     }
 
     #[test]
     fn answers_errors_and_deaths_are_told_apart() {
         let script = r#"read a; echo "$a"; read b; echo '{"error":"no such net"}'; read c; echo 'error: no device' >&2"#;
-        let mut worker = shell(script);
+        let mut worker = Worker::start(shell(script)).unwrap();
         assert_eq!(worker.ask(&json!({"do": "hello"})).unwrap(), json!({"do": "hello"}));
         assert_eq!(worker.ask(&json!({})).unwrap_err().to_string(), "no such net");
         let death = worker.ask(&json!({})).unwrap_err().to_string();
@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_an_error() {
-        let error = shell("read a; echo hello; read b").ask(&json!({})).unwrap_err();
+        let mut worker = Worker::start(shell("read a; echo hello; read b")).unwrap();
+        let error = worker.ask(&json!({})).unwrap_err();
         assert!(error.to_string().contains("hello"), "{error}");
     }
 }

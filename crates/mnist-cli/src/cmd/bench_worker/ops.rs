@@ -48,6 +48,9 @@ pub(super) fn prepare<B: Compute>(name: &str, device: &B::Device) -> Result<Piec
     })
 }
 
+/// A tensor with gradients.
+type Tracked<B, const D: usize> = Tensor<Autodiff<B>, D>;
+
 /// Makes pieces of work on a device.
 struct On<'a, B: Compute>(&'a B::Device);
 
@@ -57,13 +60,13 @@ impl<B: Compute> On<'_, B> {
         &self,
         shape: [usize; D],
         module: M,
-        forward: fn(&M, Tensor<Autodiff<B>, D>) -> Tensor<Autodiff<B>, E>,
+        forward: fn(&M, Tracked<B, D>) -> Tracked<B, E>,
     ) -> Piece<'static>
     where
         M: AutodiffModule<Autodiff<B>> + 'static,
     {
         let normal = Distribution::Normal(0.0, 1.0);
-        let x = Tensor::<Autodiff<B>, D>::random(shape, normal, self.0).require_grad();
+        let x = Tracked::<B, D>::random(shape, normal, self.0).require_grad();
         let dy = Tensor::<B, E>::random(forward(&module, x.clone()).dims(), normal, self.0);
         Piece {
             parameters: parameter_count(&module),
