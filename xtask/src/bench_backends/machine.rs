@@ -3,7 +3,6 @@
 use std::process::Command;
 use std::time::SystemTime;
 
-use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::programs::Programs;
@@ -31,17 +30,17 @@ pub(crate) fn describe() -> Value {
 }
 
 /// Versions of the crate, its commit, Burn, the compiler and the peer.
-pub(crate) fn versions(programs: &Programs) -> Result<Value> {
+pub(crate) fn versions(programs: &Programs) -> Value {
     let lock = std::fs::read_to_string(workspace::root().join("Cargo.lock")).unwrap_or_default();
     let git = |arguments: &[&str]| said(Command::new("git").args(arguments).current_dir(workspace::root()));
     let changed = git(&["status", "--porcelain"]).is_some_and(|text| !text.is_empty());
-    Ok(json!({
+    json!({
         "mnist-cli": locked(&lock, "mnist-cli"),
         "commit": git(&["rev-parse", "HEAD"]).map(|c| if changed { format!("{c}, changed") } else { c }),
         "burn": locked(&lock, "burn"),
         "rustc": said(Command::new("rustc").arg("--version")),
         "torch": programs.torch,
-    }))
+    })
 }
 
 /// What a command prints, if it succeeds.

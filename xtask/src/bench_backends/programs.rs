@@ -1,6 +1,7 @@
 //! The programs that work: builds of mnist-cli, one or more backends each, and the peer's Python.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -17,20 +18,32 @@ const TOGETHER: [&str; 2] = ["flex", "ndarray"];
 const LIBRARIES: &str = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
 
 /// A backend and how its worker is started.
+#[derive(Clone)]
 pub(crate) struct Program {
     /// Name of the backend.
     pub(crate) backend: String,
     file: PathBuf,
+    /// All but the last one, which is the number of threads.
     arguments: Vec<String>,
-    variables: Vec<(&'static str, String)>,
+    threads: usize,
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl Program {
     /// Starts a worker.
     pub(crate) fn start(&self) -> Result<Worker> {
         let mut command = Command::new(&self.file);
-        command.args(&self.arguments).envs(self.variables.iter().cloned());
+        command.args(&self.arguments).arg(self.threads.to_string());
+        if self.backend != PEER {
+            command.env("OMP_NUM_THREADS", self.threads.to_string()); // libtorch's
+        }
+        command.envs(self.variables.iter().cloned());
         Worker::start(command)
+    }
+
+    /// The same on another number of threads.
+    pub(crate) fn on_threads(&self, threads: usize) -> Self {
+        Self { threads, ..self.clone() }
     }
 }
 
@@ -56,7 +69,7 @@ impl Programs {
     /// If no backend works here.
     pub(crate) fn baseline(&self) -> Result<String> {
         let peer = self.ready.iter().find(|program| program.backend == PEER);
-        let first = peer.or(self.ready.first()).context("no backend works here")?;
+        let first = peer.or(self.ready.first()).context("no backend can be measured here")?;
         Ok(first.backend.clone())
     }
 }
@@ -82,9 +95,7 @@ pub(crate) fn ready(args: &Args, threads: usize, out: &Path) -> Result<Programs>
         let program = match built {
             Ok(built) => cli(backend, built, args, threads, out),
             Err(reason) => {
-                programs
-                    .unavailable
-                    .push(Unavailable { backend: backend.clone(), reason: reason.to_string() });
+                programs.leave(backend, reason);
                 continue;
             }
         };
@@ -106,11 +117,15 @@ impl Programs {
                 }
                 self.ready.push(program);
             }
-            Err(error) => {
-                let (backend, reason) = (program.backend, format!("{error:#}"));
-                self.unavailable.push(Unavailable { backend, reason });
-            }
+            Err(error) => self.leave(&program.backend, &error),
         }
+    }
+
+    /// Goes on without a backend, and says so.
+    fn leave(&mut self, backend: &str, error: &anyhow::Error) {
+        let reason = format!("{error:#}");
+        eprintln!("{backend} cannot be measured here: {reason}");
+        self.unavailable.push(Unavailable { backend: backend.into(), reason });
     }
 }
 
@@ -156,26 +171,23 @@ fn read_messages(messages: &str) -> (Option<PathBuf>, Vec<PathBuf>) {
 
 /// mnist-cli's worker on a backend.
 fn cli(backend: &str, built: &Built, args: &Args, threads: usize, out: &Path) -> Program {
-    let mut arguments = vec!["bench-worker".into(), "--backend".into(), backend.into()];
-    arguments.extend(["--threads".into(), threads.to_string()]);
-    arguments.extend(["--runs".into(), out.join("runs").display().to_string()]);
-    arguments.extend(["--data-dir".into(), data_dir(args).display().to_string()]);
+    let [runs, data] = [out.join("runs"), data_dir(args)].map(|path| path.display().to_string());
+    let arguments =
+        ["bench-worker", "--quiet", "--backend", backend, "--runs", &runs, "--data-dir", &data, "--threads"]
+            .map(str::to_owned)
+            .to_vec();
     let given = std::env::var_os(LIBRARIES).unwrap_or_default();
     let given: Vec<PathBuf> = std::env::split_paths(&given).collect();
     let libraries = std::env::join_paths(built.libraries.iter().chain(&given)).unwrap_or_default();
-    let variables = vec![
-        (LIBRARIES, libraries.to_string_lossy().into_owned()),
-        ("OMP_NUM_THREADS", threads.to_string()), // libtorch's
-    ];
-    Program { backend: backend.into(), file: built.file.clone(), arguments, variables }
+    let variables = vec![(LIBRARIES, libraries)];
+    Program { backend: backend.into(), file: built.file.clone(), arguments, threads, variables }
 }
 
 /// The peer's worker.
 fn peer(python: &Path, args: &Args, threads: usize) -> Program {
-    let script = workspace::root().join("xtask/peer/peer.py").display().to_string();
-    let data = data_dir(args).display().to_string();
-    let arguments = vec![script, threads.to_string(), data];
-    Program { backend: PEER.into(), file: python.into(), arguments, variables: Vec::new() }
+    let script = workspace::root().join("xtask/peer/peer.py");
+    let arguments = [script, data_dir(args)].map(|path| path.display().to_string()).to_vec();
+    Program { backend: PEER.into(), file: python.into(), arguments, threads, variables: Vec::new() }
 }
 
 fn data_dir(args: &Args) -> PathBuf {

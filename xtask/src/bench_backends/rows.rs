@@ -12,7 +12,7 @@ pub(crate) struct Row {
     pub(crate) net: String,
     pub(crate) work: String,
     /// Images in a batch.
-    pub(crate) batch: usize,
+    pub(crate) batch: Option<usize>,
     /// Trained values.
     pub(crate) parameters: Option<u64>,
     /// Of `train` and `infer`.
@@ -21,9 +21,13 @@ pub(crate) struct Row {
     pub(crate) latency_ms: Option<f64>,
     /// Largest resident memory of the process that did this work alone, data included.
     pub(crate) peak_mib: Option<f64>,
+    /// Of `accuracy`, seconds of training, mean over the seeds.
+    pub(crate) seconds_to_99: Option<f64>,
+    /// Of `accuracy`, share of the test images that were right then, in 0-1, mean over the seeds.
+    pub(crate) accuracy: Option<f64>,
     /// How many times as fast as the baseline.
     pub(crate) ratio: Option<f64>,
-    /// Milliseconds of one iteration in each round.
+    /// Milliseconds of one iteration in each round; of `accuracy`, of the training with each seed.
     pub(crate) rounds_ms: Vec<f64>,
     /// Why there are no figures.
     pub(crate) error: Option<String>,
@@ -43,11 +47,13 @@ impl Row {
 
     /// The row with the figures that follow from its rounds.
     pub(crate) fn finished(mut self) -> Self {
-        let middle = median(&self.rounds_ms);
+        let ms = self.milliseconds();
         if self.is(Work::Train) || self.is(Work::Infer) {
-            self.images_per_s = middle.map(|ms| 1e3 * self.batch as f64 / ms);
+            self.images_per_s = ms.zip(self.batch).map(|(ms, batch)| 1e3 * batch as f64 / ms);
+        } else if self.is(Work::Accuracy) {
+            self.seconds_to_99 = ms.map(|ms| ms / 1e3);
         } else {
-            self.latency_ms = middle;
+            self.latency_ms = ms;
         }
         self
     }
@@ -57,9 +63,13 @@ impl Row {
         self.work == work.name()
     }
 
-    /// Milliseconds of one iteration: the median of the rounds, if the work was done at all.
+    /// The median of the rounds, the mean of the seeds; `None` if the work failed.
     fn milliseconds(&self) -> Option<f64> {
-        if self.error.is_some() { None } else { median(&self.rounds_ms) }
+        match self.error {
+            Some(_) => None,
+            None if self.is(Work::Accuracy) => mean(&self.rounds_ms),
+            None => median(&self.rounds_ms),
+        }
     }
 }
 
@@ -70,6 +80,10 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let low = sorted.get(sorted.len().checked_sub(1)? / 2)?;
     let high = sorted.get(sorted.len() / 2)?;
     Some((low + high) / 2.0)
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// Fills in what follows from other rows: ratios, and the one-image latency in the rows of `infer`.
@@ -90,19 +104,21 @@ pub(crate) fn compare(rows: &mut [Row], baseline: &str) {
 
 /// The rows as CSV, with a header.
 pub(crate) fn csv(rows: &[Row]) -> String {
-    let mut text =
-        String::from("backend,net,work,batch,parameters,images_per_s,latency_ms,peak_mib,ratio,error\n");
+    let mut text = String::from(
+        "backend,net,work,batch,parameters,images_per_s,latency_ms,peak_mib,seconds_to_99,ratio,error\n",
+    );
     let number = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.4}"));
     for row in rows {
         let cells = [
             row.backend.clone(),
             row.net.clone(),
             row.work.clone(),
-            row.batch.to_string(),
+            row.batch.map_or(String::new(), |n| n.to_string()),
             row.parameters.map_or(String::new(), |n| n.to_string()),
             number(row.images_per_s),
             number(row.latency_ms),
             number(row.peak_mib),
+            number(row.seconds_to_99),
             number(row.ratio),
             quoted(row.error.as_deref().unwrap_or_default()),
         ];
@@ -141,16 +157,17 @@ pub(super) mod tests {
             row("flex", "mlp", Work::Infer, 64.0),
             row("flex", "mlp", Work::Latency, 0.5),
             Row { error: Some("no, \"memory\"".into()), ..row("ndarray", "mlp", Work::Train, 1.0) },
+            Row { rounds_ms: vec![1e3, 2e3, 6e3], ..row("flex", "recipe", Work::Accuracy, 0.0) }.finished(),
+            row("pytorch", "recipe", Work::Accuracy, 9e3),
         ];
         compare(&mut rows, "pytorch");
         assert_eq!(rows[0].images_per_s, Some(8000.0));
-        assert_eq!(
-            rows.iter().map(|r| r.ratio).collect::<Vec<_>>(),
-            [Some(2.0), Some(1.0), None, None, None]
-        );
+        let ratios: Vec<_> = rows.iter().map(|row| row.ratio).collect();
+        assert_eq!(ratios, [Some(2.0), Some(1.0), None, None, None, Some(3.0), Some(1.0)]);
+        assert_eq!(rows[5].seconds_to_99, Some(3.0), "of seeds the mean counts");
         assert_eq!((rows[2].images_per_s, rows[2].latency_ms), (Some(4000.0), Some(0.5)));
         let csv = csv(&rows);
-        assert!(csv.contains("\nflex,mlp,train,64,,8000.0000,,,2.0000,\n"), "{csv}");
+        assert!(csv.contains("\nflex,mlp,train,64,,8000.0000,,,,2.0000,\n"), "{csv}");
         assert!(csv.contains(",\"no, \"\"memory\"\"\"\n"), "{csv}");
     }
 }

@@ -1,11 +1,11 @@
 //! The figures as a table for people.
 
-use super::{Work, programs::Unavailable, rows::Row};
+use super::{Work, programs::Unavailable, rows::Row, scaling::Curve};
 
 /// Nets, then operations, then what could not be measured and why.
 pub(crate) fn table(rows: &[Row], unavailable: &[Unavailable], baseline: &str) -> String {
     let mut text = String::new();
-    let nets = pairs(rows.iter().filter(|row| !row.is(Work::Op)));
+    let nets = pairs(rows.iter().filter(|row| !row.is(Work::Op) && !row.is(Work::Accuracy)));
     if !nets.is_empty() {
         let header = ["net", "backend", "train images/s", "infer images/s", "one image ms", "peak MiB"];
         let mut lines = vec![header.map(str::to_owned).to_vec()];
@@ -25,16 +25,18 @@ pub(crate) fn table(rows: &[Row], unavailable: &[Unavailable], baseline: &str) -
         text += &aligned(&lines);
         text.push('\n');
     }
-    let operations: Vec<&Row> = rows.iter().filter(|row| row.is(Work::Op)).collect();
-    if !operations.is_empty() {
-        let header = ["operation", "backend", "forward + backward ms"];
-        let mut lines = vec![header.map(str::to_owned).to_vec()];
-        for row in operations {
-            let time = figure(Some(row), |row| row.latency_ms, 2);
+    let lists =
+        [(Work::Op, "operation", "forward + backward ms"), (Work::Accuracy, "until 99.0 %", "seconds")];
+    for (work, what, unit) in lists {
+        let mut lines = vec![[what, "backend", unit].map(str::to_owned).to_vec()];
+        for row in rows.iter().filter(|row| row.is(work)) {
+            let time = figure(Some(row), |row| row.latency_ms.or(row.seconds_to_99), 2);
             lines.push(vec![row.net.clone(), row.backend.clone(), time]);
         }
-        text += &aligned(&lines);
-        text.push('\n');
+        if lines.len() > 1 {
+            text += &aligned(&lines);
+            text.push('\n');
+        }
     }
     text += &format!("In brackets: how many times as fast as {baseline}.\n");
     for row in rows {
@@ -46,6 +48,22 @@ pub(crate) fn table(rows: &[Row], unavailable: &[Unavailable], baseline: &str) -
         text += &format!("{backend} cannot be measured here: {reason}\n");
     }
     text
+}
+
+/// The powers by which cost grows.
+pub(crate) fn powers(curves: &[Curve]) -> String {
+    let mut lines = vec![["cost", "backend", "power", "from", "to"].map(str::to_owned).to_vec()];
+    let mut errors = String::new();
+    for Curve { axis, cost, backend, points, exponent, error } in curves {
+        if let Some(error) = error {
+            errors += &format!("{backend}, {cost} over {axis}: {error}\n");
+        }
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { continue };
+        let end = |(x, y): &(f64, f64)| format!("{y:.1} at {x}");
+        let power = exponent.map_or("-".into(), |power| format!("{power:.2}"));
+        lines.push(vec![format!("{cost} over {axis}"), backend.clone(), power, end(first), end(last)]);
+    }
+    aligned(&lines) + &errors
 }
 
 /// Net and backend of the rows, each pair once, one net under the other.
@@ -90,6 +108,35 @@ fn aligned(lines: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
     use crate::bench_backends::rows::{self, tests::row};
+
+    #[test]
+    fn powers_stand_with_both_ends_of_their_curve() {
+        let (axis, cost) = ("width", "ms a step");
+        let curves = [
+            Curve {
+                axis,
+                cost,
+                backend: "flex".into(),
+                points: vec![(1.0, 2.0), (4.0, 16.0)],
+                exponent: Some(1.5),
+                error: None,
+            },
+            Curve {
+                axis,
+                cost,
+                backend: "tch".into(),
+                points: Vec::new(),
+                exponent: None,
+                error: Some("no".into()),
+            },
+        ];
+        let wanted = "\
+cost                  backend  power      from         to
+ms a step over width  flex      1.50  2.0 at 1  16.0 at 4
+tch, ms a step over width: no
+";
+        assert_eq!(powers(&curves), wanted);
+    }
 
     #[test]
     fn each_net_has_its_backends_below_each_other() {

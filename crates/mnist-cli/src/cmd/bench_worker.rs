@@ -7,6 +7,7 @@
 mod feed;
 mod nets;
 mod ops;
+mod reach;
 mod train;
 
 use std::{
@@ -39,6 +40,18 @@ enum Request {
     /// Trains a whole run. Answered by [`train::Trained`].
     Train {
         /// Settings over the default recipe, `key=value`.
+        set: Vec<String>,
+    },
+    /// Trains the default recipe until its test accuracy is reached. Answered by [`reach::Reached`].
+    Reach {
+        /// Share of the test images, in 0-1.
+        accuracy: f64,
+        /// Steps between two measurements of it.
+        every: usize,
+        /// Seed of the training.
+        seed: u64,
+        /// Settings over the default recipe, `key=value`.
+        #[serde(default)]
         set: Vec<String>,
     },
 }
@@ -156,6 +169,10 @@ impl<'a> Serve<'a> {
                 None => bail!("nothing has been prepared"),
             },
             Request::Train { set } => serde_json::to_value(train::train::<B>(self, &set, device)?)?,
+            Request::Reach { accuracy, every, seed, mut set } => {
+                set.push(format!("seed={seed}"));
+                serde_json::to_value(reach::reach::<B>(self, accuracy, every, set, device)?)?
+            }
         };
         Ok(answer)
     }

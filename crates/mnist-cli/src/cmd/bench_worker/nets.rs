@@ -6,15 +6,15 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Result, anyhow, ensure};
-use burn::nn::transformer::{TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput};
 use burn::{
     module::AutodiffModule,
+    nn::transformer::{TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput},
     tensor::{
         Distribution, Tensor,
         backend::{AutodiffBackend, Backend},
     },
 };
-use mnist_data::{Batch, DataSet, Loader, Statistics};
+use mnist_data::{Batch, DataSet, LabelledImages, Loader, Statistics};
 use mnist_model::{
     NetSettings,
     objectives::{ClassifyConfig, Objective, ObjectiveConfig},
@@ -40,40 +40,42 @@ pub(super) fn prepare<B: Compute>(
     data_dir: Option<&Path>,
     device: &B::Device,
 ) -> Result<Piece<'static>> {
-    ensure!((1..=60_000).contains(&wanted.batch), "batch is {}; it has to be 1 to 60000", wanted.batch);
+    ensure!(wanted.batch > 0, "batch is 0; it has to be 1 or more");
     if wanted.net == "transformer" {
         return Ok(transformer::<B>(wanted, device));
     }
-    let (config, settings) = classifier(wanted, data_dir)?;
+    let images = Arc::new(DataSet::open("mnist", data_dir)?.train()?);
+    ensure!(wanted.batch <= images.len(), "batch is {} of {} images", wanted.batch, images.len());
+    let (config, settings) = classifier(wanted, &images)?;
     let piece = match wanted.work {
         Work::Train => {
             let model = config.init::<B::Training>(device).map_err(|e| anyhow!(e))?;
-            let batches = batches::<B::Training>(wanted.batch, data_dir, device)?;
+            let batches = batches::<B::Training>(wanted.batch, images, device)?;
             training(model, batches, |model, batch| model.losses(batch).total, device)
         }
         work => {
             let model = config.init::<B>(device).map_err(|e| anyhow!(e))?;
-            let batches = batches::<B>(wanted.batch, data_dir, device)?;
+            let batches = batches::<B>(wanted.batch, images, device)?;
             forward(parameter_count(&model), batches, move |b| model.forward(b.images), work)
         }
     };
     Ok(Piece { settings, ..piece })
 }
 
-/// A net of the table under its name with dashes, with ten classes, and all its settings.
-fn classifier(wanted: &Prepare, data_dir: Option<&Path>) -> Result<(ClassifyConfig, Value)> {
+/// A net of the table under its name with dashes, with a head, and all its settings.
+fn classifier(wanted: &Prepare, images: &LabelledImages) -> Result<(ClassifyConfig, Value)> {
     let key = wanted.net.replace('-', "_");
     let mut all = serde_json::to_value(NetSettings::default())?;
     if let (Some(known), Value::Object(given)) = (all[&key].as_object_mut(), &wanted.settings) {
         known.extend(given.clone());
     }
     let settings = all[&key].clone();
-    let statistics = Statistics::of(&DataSet::open("mnist", data_dir)?.train()?);
+    let statistics = Statistics::of(images);
     let config = ClassifyConfig {
         net: key,
         nets: serde_json::from_value(all)?,
-        size: [28, 28],
-        classes: 10,
+        size: [images.rows(), images.cols()],
+        classes: images.classes(),
         mean: statistics.mean as f32,
         std: statistics.std as f32,
         settings: Default::default(),
@@ -81,9 +83,12 @@ fn classifier(wanted: &Prepare, data_dir: Option<&Path>) -> Result<(ClassifyConf
     Ok((config, settings))
 }
 
-/// The first batches of the training images, on the device.
-fn batches<B: Backend>(size: usize, data_dir: Option<&Path>, device: &B::Device) -> Result<Vec<Batch<B>>> {
-    let images = Arc::new(DataSet::open("mnist", data_dir)?.train()?);
+/// The first batches of the images, on the device.
+fn batches<B: Backend>(
+    size: usize,
+    images: Arc<LabelledImages>,
+    device: &B::Device,
+) -> Result<Vec<Batch<B>>> {
     let count = (BATCHES * size).min(images.len() / size * size);
     let loader = Loader::new(images, (0..count).collect(), size)?;
     Ok(loader.in_order().map(|batch| batch.to_device(device)).collect())
