@@ -1,179 +1,251 @@
-//! `cargo xtask bench-backends`: training speed of the same nets on each backend.
+//! `cargo xtask bench-backends`: the same works on each backend, and in PyTorch where one is named.
 //!
-//! Each backend gets its own release build of `mnist-cli` and trains through the command line, so
-//! the figures are those that a user sees. A backend that does not build or run is a row too.
+//! Each backend is a worker process (mnist-cli's `bench-worker`, the peer's peer.py) that does what it is asked
+//! to, so that all can take turns: round 1 of every backend, then round 2, and so on. What the machine does
+//! beside falls on all of them alike, and a ratio of two medians says more than two figures of two runs.
 
-use std::path::Path;
-use std::process::Command;
+mod accuracy;
+mod chart;
+mod gate;
+mod machine;
+mod measure;
+mod programs;
+mod report;
+mod rows;
+mod scaling;
+mod table;
+mod worker;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+
+use self::{gate::Gate, measure::Task, report::Report};
 use crate::workspace;
 
 /// Options of `cargo xtask bench-backends`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Backends to measure, each a feature of mnist-cli: flex, ndarray, wgpu, tch
+    /// Backends to measure, each a feature of mnist-cli
     #[arg(long, value_delimiter = ',', default_value = "flex,ndarray", value_name = "LIST")]
     backends: Vec<String>,
-    /// Nets to train
-    #[arg(long, value_delimiter = ',', default_value = "mlp,cnn", value_name = "LIST")]
-    nets: Vec<String>,
-    /// A setting of the trainings, after data.limit=2048
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
-    /// Print the table as Markdown
+    /// Backends to measure as well: wgpu, tch
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    with: Vec<String>,
+    /// A Python with PyTorch, to do the same works in the same rounds; ratios then refer to it
+    #[arg(long, value_name = "PYTHON")]
+    peer: Option<PathBuf>,
+    /// Nets to measure [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    nets: Option<Vec<String>>,
+    /// Operations to measure, of the work `op` [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    ops: Option<Vec<String>>,
+    /// Works to measure [default: all]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+    works: Option<Vec<Work>>,
+    /// Fewer nets and works, shorter rounds: under two minutes once built
     #[arg(long)]
-    markdown: bool,
+    quick: bool,
+    /// Rounds, of which the median counts [default: 5, quick: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Threads of every backend [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+    /// Trainings whose mean time to 99 % counts
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100))]
+    seeds: u32,
+    /// Measure as well how cost grows with batch, width, threads, images and epochs
+    #[arg(long)]
+    scaling: bool,
+    /// Fail if a ratio is more than 15 % under that of this bench.json
+    #[arg(long, value_name = "FILE")]
+    gate: Option<PathBuf>,
+    /// Directory of MNIST's files [default: the repository's]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where bench.json, bench.csv and the charts go [default: target/bench-backends]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
-/// Images per second in training, or why there is no figure.
-type Speed = std::result::Result<f64, String>;
-
-/// One line of the table.
-struct Row {
-    net: String,
-    backend: String,
-    speed: Speed,
+/// What is done with a net.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Forward, loss, backward and update by Adam, 64 images a step
+    Train,
+    /// Forward without gradients, 256 images together
+    Infer,
+    /// Forward without gradients, one image, until the result is read
+    Latency,
+    /// Forward and backward of single operations
+    Op,
+    /// Training by the default recipe until 99.0 % of the test images are right
+    Accuracy,
 }
 
-/// Builds, trains and prints the table.
-pub(crate) fn run(args: &Args) -> Result<()> {
-    let runs = workspace::target_directory()?.join("bench-backends");
-    if runs.exists() {
-        std::fs::remove_dir_all(&runs).with_context(|| format!("cannot remove {}", runs.display()))?;
-    }
-    let mut rows = Vec::new();
-    for backend in &args.backends {
-        eprintln!("building mnist-cli for {backend}");
-        let built = succeed(&mut workspace::cargo_cli("build", &features(backend)), "build");
-        for net in &args.nets {
-            let speed = match &built {
-                Ok(()) => {
-                    eprintln!("training {net} on {backend}");
-                    train(backend, net, &runs, &args.settings)
-                }
-                Err(reason) => Err(reason.clone()),
-            };
-            rows.push(Row { net: net.clone(), backend: backend.clone(), speed });
+impl Work {
+    /// Its name in options, requests and files.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Infer => "infer",
+            Self::Latency => "latency",
+            Self::Op => "op",
+            Self::Accuracy => "accuracy",
         }
     }
-    // One net under the other, so that each ratio stands below the figure that it refers to.
-    rows.sort_by_key(|row| args.nets.iter().position(|net| *net == row.net));
-    print!("{}", table(&rows, args.markdown));
+
+    /// Images in a batch, where the work has one of its own.
+    fn batch(self) -> Option<usize> {
+        match self {
+            Self::Train | Self::Op => Some(64),
+            Self::Infer => Some(256),
+            Self::Latency => Some(1),
+            Self::Accuracy => None,
+        }
+    }
+}
+
+/// The nets, those of `--quick` first.
+const NETS: [&str; 5] = ["pytorch-example-cnn", "mlp", "cnn", "resnet", "transformer"];
+const QUICK_NETS: usize = 3;
+/// The operations, as bench-worker's ops.rs and peer.py have them.
+const OPERATIONS: [&str; 9] = [
+    "conv2d",
+    "conv-transpose2d",
+    "batch-norm",
+    "group-norm",
+    "layer-norm",
+    "gelu",
+    "silu",
+    "dropout",
+    "linear",
+];
+/// The name of the peer among the backends.
+const PEER: &str = "pytorch";
+
+/// How many rounds, and the seconds of each and of the one before that does not count.
+#[derive(Clone, Copy)]
+pub(crate) struct Rounds {
+    count: u32,
+    seconds: f64,
+    warm_up: f64,
+}
+
+impl Rounds {
+    fn of(args: &Args) -> Self {
+        let (count, seconds) = if args.quick { (3, 0.3) } else { (5, 1.0) };
+        Self { count: args.rounds.unwrap_or(count), seconds, warm_up: seconds }
+    }
+}
+
+/// Builds, measures, prints and writes.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => workspace::target_directory()?.join("bench-backends"),
+    };
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    // Read before the minutes of measuring.
+    let gate = args.gate.as_deref().map(read_gate).transpose()?;
+    let threads = args.threads.map_or_else(machine::cores, |threads| threads as usize);
+    let programs = programs::ready(args, threads, &out)?;
+    let baseline = programs.baseline()?;
+
+    let mut rows = Vec::new();
+    let rounds = Rounds::of(args);
+    let (tasks, accuracy) = works(args);
+    for (number, task) in tasks.iter().enumerate() {
+        eprintln!("[{}/{}] {} {}", number + 1, tasks.len(), task.work.name(), task.net);
+        rows.extend(measure::interleaved(task, &programs.ready, rounds));
+    }
+    if accuracy {
+        eprintln!("training until 99.0 % of the test images are right");
+        rows.extend(accuracy::rows(&programs.ready, args.seeds));
+    }
+    rows::compare(&mut rows, &baseline);
+    let scaling = if args.scaling { scaling::curves(&programs.ready, threads) } else { Vec::new() };
+
+    let report =
+        Report { args, threads, programs: &programs, baseline: &baseline, rows: &rows, scaling: &scaling };
+    report.print();
+    report.write(&out)?;
+    println!("written to {}", out.display());
+    let Some(gate) = gate else { return Ok(()) };
+    let fallen = gate.check(&rows, &baseline)?;
+    ensure!(fallen.is_empty(), "ratios fell by more than 15 %:\n{}", fallen.join("\n"));
     Ok(())
 }
 
-/// The arguments that make Cargo build mnist-cli with this backend alone.
-fn features(backend: &str) -> [&str; 4] {
-    ["--quiet", "--no-default-features", "--features", backend]
+fn read_gate(path: &Path) -> Result<Gate> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Gate::read(&text).with_context(|| format!("{} is no gate", path.display()))
 }
 
-/// One epoch of a short training; its speed as the run directory tells it.
-///
-/// Through `cargo run`, which finds the shared libraries of a backend that has some.
-fn train(backend: &str, net: &str, runs: &Path, settings: &[String]) -> Speed {
-    let name = format!("{backend}-{net}");
-    let mut command = workspace::cargo_cli("run", &features(backend));
-    command.args(["--", "train", "--backend", backend, "--epochs", "1", "--quiet", "--name", &name]);
-    command.arg("--runs").arg(runs);
-    command.args(["--set", "data.limit=2048", "--set", &format!("net={net}")]);
-    for setting in settings {
-        command.args(["--set", setting]);
-    }
-    succeed(&mut command, "training")?;
-    let timing = std::fs::read_to_string(runs.join(&name).join("timing.jsonl"))
-        .map_err(|error| format!("cannot read timing.jsonl: {error}"))?;
-    speed(&timing).ok_or_else(|| "timing.jsonl tells no speed of the whole training".to_owned())
-}
-
-/// Runs the command with its output held back; a failure gives the reason from its messages.
-fn succeed(command: &mut Command, what: &str) -> std::result::Result<(), String> {
-    let output = command.output().map_err(|error| format!("{what} does not start: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let messages = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{what} failed: {}", workspace::reason(&messages)))
-}
-
-/// `images_per_second` of the last line whose `event` is `end`.
-fn speed(timing: &str) -> Option<f64> {
-    let end = |line: &str| {
-        let value: Value = serde_json::from_str(line).ok()?;
-        (value["event"] == "end").then(|| value["images_per_second"].as_f64())?
+/// The pieces of work asked for, and whether the time to 99 % is one.
+fn works(args: &Args) -> (Vec<Task>, bool) {
+    let all = Work::value_variants();
+    let quick = [Work::Train, Work::Infer, Work::Latency];
+    let works = args.works.as_deref().unwrap_or(if args.quick { &quick } else { all });
+    let named = |given: &Option<Vec<String>>, all: &[&str]| match given {
+        Some(names) => names.clone(),
+        None => all.iter().map(|name| (*name).to_owned()).collect(),
     };
-    timing.lines().rev().find_map(end)
-}
-
-/// The table, with ratios to the first backend of the same net.
-fn table(rows: &[Row], markdown: bool) -> String {
-    let header = ["net", "backend", "images/s", "ratio"].map(str::to_owned);
-    let mut cells = vec![header];
-    for row in rows {
-        let (speed, ratio) = match &row.speed {
-            Ok(speed) => (format!("{speed:.0}"), ratio(rows, row, *speed)),
-            // A bar would end the cell.
-            Err(reason) => ("-".to_owned(), reason.replace('|', "/")),
-        };
-        cells.push([row.net.clone(), row.backend.clone(), speed, ratio]);
-    }
-    let width = |column: usize| cells.iter().map(|line| line[column].chars().count()).max();
-    let widths = [0, 1, 2].map(|column| width(column).unwrap_or(0));
-    let mut text = String::new();
-    for (index, [net, backend, speed, ratio]) in cells.iter().enumerate() {
-        if markdown {
-            text += &format!("| {net} | {backend} | {speed} | {ratio} |\n");
-            if index == 0 {
-                text += "|---|---|---:|---:|\n";
-            }
-        } else {
-            let [a, b, c] = widths;
-            text += &format!("{net:a$}  {backend:b$}  {speed:>c$}  {ratio}\n");
+    let nets = named(&args.nets, if args.quick { &NETS[..QUICK_NETS] } else { &NETS });
+    let mut tasks = Vec::new();
+    for net in nets {
+        for work in quick.into_iter().filter(|work| works.contains(work)) {
+            tasks.push(Task { work, net: net.clone() });
         }
     }
-    text
-}
-
-fn ratio(rows: &[Row], row: &Row, speed: f64) -> String {
-    match rows.iter().find(|first| first.net == row.net).map(|first| &first.speed) {
-        Some(Ok(first)) if *first > 0.0 => format!("{:.2}", speed / first),
-        _ => "-".to_owned(),
+    if works.contains(&Work::Op) {
+        tasks.extend(named(&args.ops, &OPERATIONS).into_iter().map(|net| Task { work: Work::Op, net }));
     }
+    (tasks, works.contains(&Work::Accuracy))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
 
-    fn row(net: &str, backend: &str, speed: Speed) -> Row {
-        Row { net: net.into(), backend: backend.into(), speed }
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(|cli| cli.args)
+    }
+
+    fn tasks(line: &str) -> Vec<String> {
+        let (tasks, accuracy) = works(&parse(line).unwrap());
+        let mut names: Vec<_> = tasks.iter().map(|t| format!("{} {}", t.work.name(), t.net)).collect();
+        names.extend(accuracy.then(|| "accuracy".to_owned()));
+        names
     }
 
     #[test]
-    fn ratios_refer_to_the_first_backend_of_the_net() {
-        let rows = [
-            row("mlp", "flex", Ok(2000.0)),
-            row("mlp", "tch", Ok(5000.0)),
-            row("cnn", "flex", Err("build failed: error: a|b".into())),
-            row("cnn", "tch", Ok(10.4)),
-        ];
-        let plain = "net  backend  images/s  ratio\nmlp  flex         2000  1.00\n\
-                     mlp  tch          5000  2.50\ncnn  flex            -  build failed: error: a/b\n\
-                     cnn  tch            10  -\n";
-        assert_eq!(table(&rows, false), plain);
-        let markdown = table(&rows, true);
-        assert!(markdown.starts_with("| net | backend | images/s | ratio |\n|---|---|---:|---:|\n"));
-        assert!(markdown.contains("| mlp | tch | 5000 | 2.50 |\n"));
+    fn options_choose_nets_and_works() {
+        assert_eq!(tasks("x").len(), 3 * NETS.len() + OPERATIONS.len() + 1);
+        assert_eq!(tasks("x --quick").len(), 3 * QUICK_NETS);
+        assert_eq!(tasks("x --nets mlp,cnn --works train"), ["train mlp", "train cnn"]);
+        assert_eq!(tasks("x --works op,accuracy --ops gelu"), ["op gelu", "accuracy"]);
+        let args = parse("x --with wgpu,tch").unwrap();
+        assert_eq!(
+            (args.backends.join(","), args.with.join(",")),
+            ("flex,ndarray".into(), "wgpu,tch".into())
+        );
     }
 
     #[test]
-    fn the_speed_is_that_of_the_end() {
-        let timing = "{\"event\":\"epoch\",\"images_per_second\":1.0}\n\
-                      {\"event\":\"end\",\"train_seconds\":2.5,\"images_per_second\":3.5}\n";
-        assert_eq!(speed(timing), Some(3.5));
-        assert_eq!(speed("{\"event\":\"epoch\",\"images_per_second\":1.0}\n"), None);
-        assert_eq!(speed("torn {"), None);
+    fn numbers_of_nothing_and_unknown_works_are_refused() {
+        for line in ["x --rounds 0", "x --threads 0", "x --seeds 0", "x --works training", "x --peer"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 }

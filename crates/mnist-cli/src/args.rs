@@ -63,6 +63,9 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Do the works of `cargo xtask bench-backends`, as asked for line by line
+    #[command(hide = true)]
+    BenchWorker,
 }
 
 /// `train`.

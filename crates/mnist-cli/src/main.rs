@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Runs(runs) => cmd::runs::run(runs, &args.common),
         Command::Data { command } => cmd::data::run(command, &args.common).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => cmd::completions::run(*shell),
+        Command::BenchWorker => cmd::bench_worker::run(&args.common),
     });
     match done {
         Ok(code) => code,

@@ -72,7 +72,7 @@ impl<B: Backend> ModuleVisitor<B> for Lister {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let path = self.path.join(".");
         // Burn gives running statistics the type of a parameter; only their names tell.
-        let trained = !path.ends_with(".running_mean") && !path.ends_with(".running_var");
+        let trained = !self.path.last().is_some_and(|name| name == "running_mean" || name == "running_var");
         self.found.push(Parameter { path, shape: param.val().dims().to_vec(), trained });
     }
 }

@@ -14,6 +14,7 @@ use mnist_model::{
 };
 
 use crate::{
+    checkpoint,
     error::{Result, TrainError},
     learner::{self, Outcome, Session},
     run::Run,
@@ -121,6 +122,28 @@ macro_rules! objectives {
                 $($name => {
                     let model = <$config>::from_run(run, facts).init::<B>(device).map_err(TrainError::Settings)?;
                     let values = weights::load_weights(weights, &parameters(&model), settings, device)?;
+                    Ok(Box::new(unflatten(model, values)))
+                })*
+                other => Err(unknown(other)),
+            }
+        }
+
+        /// The model of a run with the weights that a checkpoint would be kept for: the moving average where there
+        /// is one.
+        ///
+        /// # Errors
+        /// [`TrainError::Io`]; [`TrainError::Checkpoint`] where it is damaged or does not fit.
+        pub fn load_checkpoint<B: Backend>(
+            run: &Run,
+            facts: &Facts,
+            checkpoint: &Path,
+            settings: &str,
+            device: &B::Device,
+        ) -> Result<Box<dyn Trained<B>>> {
+            match run.objective.as_str() {
+                $($name => {
+                    let model = <$config>::from_run(run, facts).init::<B>(device).map_err(TrainError::Settings)?;
+                    let values = checkpoint::load_chosen(checkpoint, &parameters(&model), settings, device)?;
                     Ok(Box::new(unflatten(model, values)))
                 })*
                 other => Err(unknown(other)),

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod bench_worker;
 pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod evaluate;

@@ -5,11 +5,13 @@
 
 mod cnn;
 mod mlp;
+mod pytorch_example;
 mod resnet;
 mod vit;
 
 pub use cnn::{Cnn, CnnConfig};
 pub use mlp::{Mlp, MlpConfig};
+pub use pytorch_example::{PytorchExample, PytorchExampleConfig};
 pub use resnet::{Resnet, ResnetConfig};
 pub use vit::{Pool, Vit, VitConfig, patchify};
 
@@ -97,6 +99,7 @@ nets! {
     cnn: Cnn, CnnConfig, "small convolutional net: three convolutions that halve the image";
     resnet: Resnet, ResnetConfig, "residual net, 18-style BasicBlocks, usable at 28x28";
     vit: Vit, VitConfig, "Vision Transformer: the image as a sequence of patches";
+    pytorch_example_cnn: PytorchExample, PytorchExampleConfig, "the net of PyTorch's MNIST example: a yardstick";
 }
 
 fn unknown(name: &str) -> String {
