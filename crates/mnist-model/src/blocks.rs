@@ -6,7 +6,7 @@
 
 mod norm;
 
-pub use norm::{BatchNorm, batch_norm, batch_norm_from_zero};
+pub use norm::{BatchNorm, LayerNorm, batch_norm, batch_norm_from_zero, layer_norm};
 
 use burn::{
     module::{Initializer, Module, Param},
@@ -82,6 +82,11 @@ pub fn hidden_linear<B: Backend>(inputs: usize, outputs: usize, device: &B::Devi
 /// A fully connected layer with nothing behind it (a classifier's head): Glorot uniform, zero bias.
 pub fn output_linear<B: Backend>(inputs: usize, outputs: usize, device: &B::Device) -> Linear<B> {
     linear(inputs, outputs, Initializer::XavierUniform { gain: 1.0 }, device)
+}
+
+/// A fully connected layer with normal weights of standard deviation `std` and zero bias.
+pub fn normal_linear<B: Backend>([inputs, outputs]: [usize; 2], std: f64, device: &B::Device) -> Linear<B> {
+    linear(inputs, outputs, Initializer::Normal { mean: 0.0, std }, device)
 }
 
 fn linear<B: Backend>(inputs: usize, outputs: usize, init: Initializer, device: &B::Device) -> Linear<B> {

@@ -6,13 +6,15 @@
 //! projection. Dropout is where GPT-2 has it, but none on the attention's weights.
 
 use burn::{
-    module::{Initializer, Module},
-    nn::{Dropout, LayerNorm, LayerNormConfig, Linear, LinearConfig},
-    tensor::{Tensor, activation, backend::Backend},
+    module::Module,
+    tensor::{Tensor, backend::Backend},
 };
-use cpu_ops::{AttentionOptions, self_attention};
+use cpu_ops::{AttentionOptions, dropout, gelu, self_attention};
 
-use crate::nets::{at_least_one, not_absurd, share};
+use crate::{
+    blocks::{LayerNorm, Linear, layer_norm, normal_linear},
+    nets::{at_least_one, not_absurd, share},
+};
 
 /// Sizes of a [`Transformer`].
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +64,7 @@ impl TransformerConfig {
     pub fn init<B: Backend>(&self, device: &B::Device) -> Transformer<B> {
         Transformer {
             blocks: (0..self.layers).map(|_| Block::new(self, device)).collect(),
-            norm: LayerNormConfig::new(self.width).init(device),
+            norm: layer_norm(self.width, device),
         }
     }
 }
@@ -84,7 +86,7 @@ impl<B: Backend> Transformer<B> {
         for block in &self.blocks {
             x = block.forward(x, sight); // [batch, tokens, width]
         }
-        layer_norm(&self.norm, x)
+        self.norm.forward(x)
     }
 }
 
@@ -107,7 +109,7 @@ impl<B: Backend> Block<B> {
     fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let &TransformerConfig { width, heads, layers, hidden, dropout } = config;
         let (inner, residual) = (STD, STD / (2.0 * layers as f64).sqrt());
-        let norm = || LayerNormConfig::new(width).init(device);
+        let norm = || layer_norm(width, device);
         Self {
             norm1: norm(),
             qkv: normal_linear([width, 3 * width], inner, device),
@@ -123,46 +125,17 @@ impl<B: Backend> Block<B> {
     /// `[batch, tokens, width]` to the same.
     fn forward(&self, x: Tensor<B, 3>, sight: Sight) -> Tensor<B, 3> {
         let how = AttentionOptions { heads: self.heads, causal: sight == Sight::Past, ..Default::default() };
-        let qkv = linear(&self.qkv, layer_norm(&self.norm1, x.clone())); // [batch, tokens, 3 * width]
-        let y = linear(&self.mix, self_attention(qkv, how)); // [batch, tokens, width]
+        let qkv = self.qkv.forward(self.norm1.forward(x.clone())); // [batch, tokens, 3 * width]
+        let y = self.mix.forward(self_attention(qkv, how)); // [batch, tokens, width]
         let x = x + dropout(y, self.dropout);
-        let y = gelu(linear(&self.expand, layer_norm(&self.norm2, x.clone()))); // [batch, tokens, hidden]
-        let y = linear(&self.contract, y); // [batch, tokens, width]
+        let y = gelu(self.expand.forward(self.norm2.forward(x.clone()))); // [batch, tokens, hidden]
+        let y = self.contract.forward(y); // [batch, tokens, width]
         x + dropout(y, self.dropout)
     }
 }
 
 /// Standard deviation of GPT-2's weights; of embeddings and positions too.
 pub(crate) const STD: f64 = 0.02;
-
-/// A fully connected layer with weights of standard deviation `std` and zero bias.
-fn normal_linear<B: Backend>([inputs, outputs]: [usize; 2], std: f64, device: &B::Device) -> Linear<B> {
-    let init = Initializer::Normal { mean: 0.0, std };
-    let mut linear = LinearConfig::new(inputs, outputs).with_bias(false).with_initializer(init).init(device);
-    linear.bias = Some(Initializer::Zeros.init([outputs], device));
-    linear
-}
-
-/// Applies a layer to each token, as one matrix product for all.
-pub(crate) fn linear<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
-    let [batch, tokens, inputs] = x.dims();
-    let y = layer.forward(x.reshape([batch * tokens, inputs])); // [batch * tokens, outputs]
-    let [_, outputs] = y.dims();
-    y.reshape([batch, tokens, outputs])
-}
-
-fn layer_norm<B: Backend>(norm: &LayerNorm<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
-    norm.forward(x)
-}
-
-fn gelu<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
-    activation::gelu(x)
-}
-
-/// Nothing outside of training.
-pub(crate) fn dropout<B: Backend>(x: Tensor<B, 3>, probability: f64) -> Tensor<B, 3> {
-    Dropout { prob: probability }.forward(x)
-}
 
 #[cfg(test)]
 mod tests {

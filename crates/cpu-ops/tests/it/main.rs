@@ -5,10 +5,10 @@
 
 mod against_burn;
 mod against_pytorch;
+mod attention;
 mod batch_norm;
 mod group_norm;
 mod layer_norm;
-mod attention;
 mod linear;
 mod paths;
 mod support;

@@ -1,4 +1,5 @@
-//! Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167) with running averages, fused with what follows.
+//! Normalisations: by batch (Ioffe & Szegedy 2015, arXiv 1502.03167), with running averages and fused with what
+//! follows, and by layer.
 //!
 //! Parameters, running averages and mode are those of Burn's own layer: with autodiff a batch is normalised by its
 //! statistics and moves the averages, without it by the averages. The one departure is PyTorch's: the average
@@ -76,6 +77,30 @@ impl<B: Backend> BatchNorm<B> {
             average.update(average.value_sync() * (1.0 - MOMENTUM) + batch * MOMENTUM);
         }
         output
+    }
+}
+
+/// Normalisation of each token's vector (Ba et al. 2016, arXiv 1607.06450).
+#[derive(Module, Debug)]
+pub struct LayerNorm<B: Backend> {
+    /// Scale, `[width]`.
+    pub gamma: Param<Tensor<B, 1>>,
+    /// Offset, `[width]`.
+    pub beta: Param<Tensor<B, 1>>,
+}
+
+/// A [`LayerNorm`] with `gamma` 1 and `beta` 0.
+pub fn layer_norm<B: Backend>(width: usize, device: &B::Device) -> LayerNorm<B> {
+    LayerNorm {
+        gamma: Initializer::Ones.init([width], device),
+        beta: Initializer::Zeros.init([width], device),
+    }
+}
+
+impl<B: Backend> LayerNorm<B> {
+    /// `[..., width]`, normalised.
+    pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        cpu_ops::layer_norm(x, self.gamma.val(), self.beta.val(), EPSILON)
     }
 }
 

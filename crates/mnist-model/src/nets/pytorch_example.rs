@@ -7,14 +7,13 @@
 
 use burn::{
     module::{Module, Param},
-    nn::Linear,
-    tensor::{Tensor, activation::relu, backend::Backend},
+    tensor::{Tensor, backend::Backend},
 };
 use cpu_ops::Conv2dOptions;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd};
-use crate::blocks::{Conv, conv2d, hidden_linear};
+use crate::blocks::{Conv, Linear, conv2d, hidden_linear};
 
 /// Settings of [`PytorchExample`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -80,7 +79,7 @@ impl<B: Backend> Encoder<B> for PytorchExample<B> {
         let x = unpadded(&self.conv1, images, then); // [batch, 32, height - 2, width - 2]
         let then = Conv2dOptions { max_pool: true, ..then };
         let x = unpadded(&self.conv2, x, then); // [batch, 64, (height - 4) / 2, (width - 4) / 2]
-        relu(self.features.forward(x.flatten(1, 3))) // [batch, width]
+        self.features.forward_relu(x.flatten(1, 3)) // [batch, width]
     }
 
     fn width(&self) -> usize {

@@ -6,15 +6,14 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::Linear,
     tensor::{Tensor, backend::Backend},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one};
 use crate::{
-    blocks::output_linear,
-    transformer::{STD, Sight, Transformer, TransformerConfig, dropout, linear},
+    blocks::{Linear, output_linear},
+    transformer::{STD, Sight, Transformer, TransformerConfig},
 };
 
 /// Settings of [`Vit`].
@@ -109,12 +108,12 @@ pub struct Vit<B: Backend> {
 
 impl<B: Backend> Encoder<B> for Vit<B> {
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
-        let mut x = linear(&self.embed, patchify(images, self.patch)); // [batch, patches, width]
+        let mut x = self.embed.forward(patchify(images, self.patch)); // [batch, patches, width]
         let [batch, _patches, width] = x.dims();
         if let Some(class) = &self.class {
             x = Tensor::cat(vec![class.val().expand([batch, 1, width]), x], 1); // [batch, 1 + patches, width]
         }
-        let x = dropout(x + self.positions.val(), self.dropout);
+        let x = cpu_ops::dropout(x + self.positions.val(), self.dropout);
         let x = self.transformer.forward(x, Sight::All); // [batch, tokens, width]
         let x = if self.class.is_some() { x.narrow(1, 0, 1) } else { x.mean_dim(1) }; // [batch, 1, width]
         x.reshape([batch, width])

@@ -8,7 +8,6 @@ use std::{path::Path, sync::Arc};
 use anyhow::{Result, anyhow, ensure};
 use burn::{
     module::AutodiffModule,
-    nn::transformer::{TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput},
     tensor::{
         Distribution, Tensor,
         backend::{AutodiffBackend, Backend},
@@ -19,6 +18,7 @@ use mnist_model::{
     NetSettings,
     objectives::{ClassifyConfig, Objective, ObjectiveConfig},
     parameters::{parameter_count, parameters},
+    transformer::{Sight, Transformer, TransformerConfig},
 };
 use mnist_train::{
     optimizer::{Optimizer, OptimizerSettings, Rule},
@@ -147,7 +147,7 @@ fn forward<B: Backend, T: Clone + 'static, const D: usize>(
 /// Vaswani et al. (2017), arXiv 1706.03762, pre-norm, GELU, no dropout: 4 layers of width 128 with 4 heads and 512
 /// hidden units, on `[batch, 52, 128]`.
 fn transformer<B: Compute>(wanted: &Prepare, device: &B::Device) -> Piece<'static> {
-    let config = TransformerEncoderConfig::new(128, 512, 4, 4).with_dropout(0.0).with_norm_first(true);
+    let config = TransformerConfig { width: 128, heads: 4, layers: 4, hidden: 512, dropout: 0.0 };
     let shape = [wanted.batch, 52, 128];
     match wanted.work {
         Work::Train => {
@@ -163,6 +163,6 @@ fn transformer<B: Compute>(wanted: &Prepare, device: &B::Device) -> Piece<'stati
     }
 }
 
-fn encode<B: Backend>(model: &TransformerEncoder<B>, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
-    model.forward(TransformerEncoderInput::new(tokens))
+fn encode<B: Backend>(model: &Transformer<B>, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
+    model.forward(tokens, Sight::All)
 }

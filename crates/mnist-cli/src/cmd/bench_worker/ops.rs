@@ -6,11 +6,8 @@ use anyhow::{Result, bail};
 use burn::{
     backend::Autodiff,
     module::{AutodiffModule, Module},
-    nn::{
-        BatchNormConfig, DropoutConfig, GroupNormConfig, LayerNormConfig, LinearConfig,
-        conv::ConvTranspose2dConfig,
-    },
-    tensor::{Distribution, Tensor, activation},
+    nn::conv::ConvTranspose2dConfig,
+    tensor::{Distribution, Tensor},
 };
 use mnist_model::{blocks, parameters::parameter_count};
 use mnist_train::tensors::gradients;
@@ -37,13 +34,15 @@ pub(super) fn prepare<B: Compute>(name: &str, device: &B::Device) -> Result<Piec
             let up = ConvTranspose2dConfig::new([64, 32], [4, 4]).with_stride([2, 2]).with_padding([1, 1]);
             on.layer([BATCH, 64, 14, 14], up.init::<Auto<B>>(d), |m, x| m.forward(x))
         }
-        "batch-norm" => on.layer(maps, BatchNormConfig::new(32).init::<Auto<B>>(d), |m, x| m.forward(x)),
-        "group-norm" => on.layer(maps, GroupNormConfig::new(8, 32).init::<Auto<B>>(d), |m, x| m.forward(x)),
-        "layer-norm" => on.layer(tokens, LayerNormConfig::new(128).init::<Auto<B>>(d), |m, x| m.forward(x)),
-        "gelu" => on.layer([BATCH, 52, 512], Function, |_, x| activation::gelu(x)),
-        "silu" => on.layer(maps, Function, |_, x| activation::silu(x)),
-        "dropout" => on.layer(maps, DropoutConfig::new(0.5).init(), |m, x| m.forward(x)),
-        "linear" => on.layer(tokens, LinearConfig::new(128, 512).init::<Auto<B>>(d), |m, x| m.forward(x)),
+        "batch-norm" => on.layer(maps, blocks::batch_norm::<Auto<B>>(32, d), |m, x| m.forward(x)),
+        "group-norm" => on.layer(maps, blocks::layer_norm::<Auto<B>>(32, d), |m, x| {
+            cpu_ops::group_norm(x, 8, m.gamma.val(), m.beta.val(), 1e-5)
+        }),
+        "layer-norm" => on.layer(tokens, blocks::layer_norm::<Auto<B>>(128, d), |m, x| m.forward(x)),
+        "gelu" => on.layer([BATCH, 52, 512], Function, |_, x| cpu_ops::gelu(x)),
+        "silu" => on.layer(maps, Function, |_, x| cpu_ops::silu(x)),
+        "dropout" => on.layer(maps, Function, |_, x| cpu_ops::dropout(x, 0.5)),
+        "linear" => on.layer(tokens, blocks::output_linear::<Auto<B>>(128, 512, d), |m, x| m.forward(x)),
         _ => bail!("there is no operation {name:?}"),
     })
 }
