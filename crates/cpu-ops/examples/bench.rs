@@ -20,6 +20,7 @@ fn layers() -> Vec<Layer> {
     let options = |stride, padding, relu, max_pool| Conv2dOptions {
         stride: [stride; 2],
         padding: [padding; 2],
+        groups: 1,
         relu,
         max_pool,
     };

@@ -1,20 +1,33 @@
 //! The fast path as one operation of Burn's autodiff.
 
-use super::{
-    geometry::Geometry,
-    kernel::{self, Route},
+use super::geometry::Geometry;
+use crate::{
+    conv::{
+        method::{Asked, method},
+        pass::{Pooled, Route, correlate, correlate_and_pool, correlate_back},
+    },
+    operation::{Forward, Operation, Pass, Reads},
 };
-use crate::operation::{Forward, Operation, Pass, Reads};
 
 /// Inputs: images, weights and, where there is one, the bias. Keeps the winners of max-pooling.
 impl<const N: usize> Operation<N> for Geometry {
     type Kept = Vec<u8>;
 
     fn forward(&self, inputs: [&[f32]; N], _keep: bool) -> Forward<Vec<u8>> {
-        let kernel::Forward { output, winners } =
-            kernel::forward(self, inputs[0], inputs[1], inputs.get(2).copied());
+        let Self { link, options } = self;
+        let [x, weight] = [inputs[0], inputs[1]];
+        let bias = inputs.get(2).copied();
+        let asked = Asked { correlate: true, pooled: options.max_pool, ..Default::default() };
+        let method = method(link, weight, asked);
         let [height, width] = self.result();
-        Forward { output, shape: vec![self.batch, self.outputs, height, width], kept: winners }
+        let shape = vec![link.batch, link.outputs, height, width];
+        if options.max_pool {
+            let Pooled { output, winners } = correlate_and_pool(link, &*method, x, bias, options.relu);
+            Forward { output, shape, kept: winners }
+        } else {
+            let output = correlate(link, &*method, x, bias, options.relu);
+            Forward { output, shape, kept: Vec::new() }
+        }
     }
 
     fn reads(&self, wanted: [bool; N]) -> Reads<N> {
@@ -28,15 +41,17 @@ impl<const N: usize> Operation<N> for Geometry {
     }
 
     fn backward(&self, pass: Pass<'_, Vec<u8>, N>) -> [Vec<f32>; N] {
-        let route = match (self.options.max_pool, self.options.relu) {
+        let Self { link, options } = self;
+        let route = match (options.max_pool, options.relu) {
             (true, _) => Route::Winners(pass.kept),
             (false, true) => Route::Positive(pass.output),
             (false, false) => Route::All,
         };
+        let asked = Asked { spread: pass.wanted[0], pooled: options.max_pool, ..Default::default() };
+        let method = method(link, pass.inputs[1], asked);
         let x = pass.wanted[1].then_some(pass.inputs[0]);
-        let weight = pass.wanted[0].then_some(pass.inputs[1]);
         let bias = pass.wanted.get(2).is_some_and(|&wanted| wanted);
-        let found = kernel::backward(self, x, weight, bias, pass.dy, route);
+        let found = correlate_back(link, &*method, x, pass.wanted[0], bias, pass.dy, route);
         let mut found = [found.x, found.weight, found.bias].into_iter();
         std::array::from_fn(|_| found.next().unwrap_or_default())
     }

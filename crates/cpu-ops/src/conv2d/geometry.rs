@@ -1,17 +1,12 @@
 //! The sizes of one convolution, checked once.
 
 use super::Conv2dOptions;
+use crate::conv::link::Link;
 
-/// Sizes of one call; sizes with two entries are height and width.
+/// Sizes and options of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Geometry {
-    pub(super) batch: usize,
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    pub(super) image: [usize; 2],
-    pub(super) kernel: [usize; 2],
-    /// Of the convolution, before any pooling.
-    pub(super) map: [usize; 2],
+    pub(super) link: Link,
     pub(super) options: Conv2dOptions,
 }
 
@@ -23,78 +18,40 @@ impl Geometry {
         bias: Option<[usize; 1]>,
         options: Conv2dOptions,
     ) -> Self {
+        let Conv2dOptions { stride, padding, groups, max_pool, .. } = options;
         let [batch, inputs, height, width] = x;
         let [outputs, weight_inputs, kernel_height, kernel_width] = weight;
-        assert_eq!(inputs, weight_inputs, "conv2d: images {x:?} and weights {weight:?} differ in channels");
+        assert!(
+            groups > 0 && inputs % groups == 0 && outputs % groups == 0,
+            "conv2d: {groups} groups of {inputs} inputs and {outputs} outputs"
+        );
+        assert_eq!(
+            inputs / groups,
+            weight_inputs,
+            "conv2d: images {x:?} and weights {weight:?} differ in channels"
+        );
         assert!(
             bias.is_none_or(|bias| bias == [outputs]),
             "conv2d: a bias of {bias:?} for {outputs} outputs"
         );
         let sizes = [inputs, height, width, outputs, kernel_height, kernel_width];
         assert!(!sizes.contains(&0), "conv2d: a size of 0 in images {x:?} or weights {weight:?}");
-        assert!(!options.stride.contains(&0), "conv2d: a stride of {:?}", options.stride);
+        assert!(!stride.contains(&0), "conv2d: a stride of {stride:?}");
         let map = |size: usize, kernel: usize, axis: usize| {
-            let padded = size + 2 * options.padding[axis];
+            let padded = size + 2 * padding[axis];
             assert!(kernel <= padded, "conv2d: weights {weight:?} are larger than the padded images {x:?}");
-            (padded - kernel) / options.stride[axis] + 1
+            (padded - kernel) / stride[axis] + 1
         };
         let map = [map(height, kernel_height, 0), map(width, kernel_width, 1)];
-        assert!(
-            !options.max_pool || map.iter().all(|&n| n >= 2),
-            "conv2d: no 2x2 window in a map of {map:?}"
-        );
-        Self {
-            batch,
-            inputs,
-            outputs,
-            image: [height, width],
-            kernel: [kernel_height, kernel_width],
-            map,
-            options,
-        }
-    }
-}
-
-impl Geometry {
-    /// Weights of one output channel: `in * kernel_height * kernel_width`.
-    pub(super) fn patch(&self) -> usize {
-        self.inputs * self.kernel[0] * self.kernel[1]
-    }
-
-    /// Elements of one channel of the convolution.
-    pub(super) fn area(&self) -> usize {
-        self.map[0] * self.map[1]
-    }
-
-    /// Elements of one image.
-    pub(super) fn image_len(&self) -> usize {
-        self.inputs * self.image[0] * self.image[1]
+        assert!(!max_pool || map.iter().all(|&n| n >= 2), "conv2d: no 2x2 window in a map of {map:?}");
+        let image = [height, width];
+        let kernel = [kernel_height, kernel_width];
+        Self { link: Link { batch, inputs, outputs, image, kernel, map, stride, padding, groups }, options }
     }
 
     /// Height and width of the result.
     pub(super) fn result(&self) -> [usize; 2] {
-        if self.options.max_pool { self.map.map(|n| n / 2) } else { self.map }
-    }
-
-    /// Elements of one image's result.
-    pub(super) fn result_len(&self) -> usize {
-        let [height, width] = self.result();
-        self.outputs * height * width
-    }
-
-    /// Images whose patches share one matrix: enough that it is wide also where maps are small.
-    pub(super) fn tile(&self) -> usize {
-        const WIDE: usize = 192;
-        [1, 2, 4].into_iter().find(|images| images * self.area() >= WIDE).unwrap_or(8)
-    }
-
-    /// Images whose weight gradients are summed as they come; the groups' sums are then added in order.
-    ///
-    /// At most 16 groups, and at most 4 where the weights are large, as each holds a copy of them.
-    pub(super) fn group(&self) -> usize {
-        const LARGE: usize = 1 << 20;
-        let groups = if self.outputs * self.patch() > LARGE { 4 } else { 16 };
-        self.batch.div_ceil(groups).next_multiple_of(8)
+        if self.options.max_pool { self.link.map.map(|n| n / 2) } else { self.link.map }
     }
 }
 
@@ -104,7 +61,7 @@ mod tests {
 
     fn map(stride: [usize; 2], padding: [usize; 2]) -> [usize; 2] {
         let options = Conv2dOptions { stride, padding, ..Default::default() };
-        Geometry::new([1, 2, 28, 11], [3, 2, 5, 3], Some([3]), options).map
+        Geometry::new([1, 2, 28, 11], [3, 2, 5, 3], Some([3]), options).link.map
     }
 
     #[test]
@@ -118,6 +75,13 @@ mod tests {
     #[should_panic(expected = "differ in channels")]
     fn channels_have_to_agree() {
         Geometry::new([1, 2, 8, 8], [3, 1, 3, 3], None, Conv2dOptions::default());
+    }
+
+    #[test]
+    #[should_panic(expected = "2 groups of 4 inputs and 3 outputs")]
+    fn groups_have_to_divide_the_channels() {
+        let options = Conv2dOptions { groups: 2, ..Default::default() };
+        Geometry::new([1, 4, 8, 8], [3, 2, 3, 3], None, options);
     }
 
     #[test]

@@ -54,15 +54,48 @@ fn any_case() -> impl Strategy<Value = Case> {
     let images = (1..10_usize, 1..7_usize, 3..12_usize, 3..12_usize);
     let weights = (1..7_usize, 1..6_usize, 1..6_usize);
     let moves = (1..4_usize, 1..4_usize, 0..3_usize, 0..3_usize);
-    (images, weights, moves, any::<[bool; 3]>()).prop_map(|(images, weights, moves, [relu, pool, bias])| {
-        let padding = [moves.2, moves.3];
-        let stride = [moves.0, moves.1];
-        let size = [images.2, images.3];
-        let kernel = [weights.1.min(size[0] + 2 * padding[0]), weights.2.min(size[1] + 2 * padding[1])];
-        let map = [0, 1].map(|i| (size[i] + 2 * padding[i] - kernel[i]) / stride[i] + 1);
-        let max_pool = pool && map.iter().all(|&n| n >= 2);
-        let options = Conv2dOptions { stride, padding, relu, max_pool };
-        Case { images: [images.0, images.1, images.2, images.3], outputs: weights.0, kernel, options, bias }
+    (images, weights, moves, any::<[bool; 4]>()).prop_map(
+        |(mut images, mut weights, moves, [relu, pool, bias, deep])| {
+            let padding = [moves.2, moves.3];
+            let stride = [moves.0, moves.1];
+            let size = [images.2, images.3];
+            let kernel = [weights.1.min(size[0] + 2 * padding[0]), weights.2.min(size[1] + 2 * padding[1])];
+            let map = [0, 1].map(|i| (size[i] + 2 * padding[i] - kernel[i]) / stride[i] + 1);
+            let max_pool = pool && map.iter().all(|&n| n >= 2);
+            if deep {
+                // Enough channels for Winograd's way, where the rest fits.
+                (images.1, weights.0) = (images.1 + 6, weights.0 + 7);
+            }
+            let options = Conv2dOptions { stride, padding, groups: 1, relu, max_pool };
+            Case {
+                images: [images.0, images.1, images.2, images.3],
+                outputs: weights.0,
+                kernel,
+                options,
+                bias,
+            }
+        },
+    )
+}
+
+/// The same with a kernel of 3x3 at stride 1.
+fn three_by_three() -> impl Strategy<Value = Case> {
+    any_case().prop_filter_map("too small", |mut case| {
+        case.kernel = [3, 3];
+        case.options.stride = [1, 1];
+        let map = [2, 3].map(|i| case.images[i] + 2 * case.options.padding[i - 2] - 2);
+        case.options.max_pool &= map.iter().all(|&n| n >= 2);
+        Some(case)
+    })
+}
+
+/// The same with channels that have nothing to do with each other, or two groups of them.
+fn grouped() -> impl Strategy<Value = Case> {
+    (any_case(), 1..4_usize, any::<bool>()).prop_map(|(mut case, each, depthwise)| {
+        case.images[1] = case.images[1].next_multiple_of(2);
+        case.options.groups = if depthwise { case.images[1] } else { 2 };
+        case.outputs = each * case.options.groups;
+        case
     })
 }
 
@@ -71,6 +104,16 @@ proptest! {
 
     #[test]
     fn equal_on_any_shape(case in any_case()) {
+        prop_assert_eq!(run::<AdFlex>(&case, whole, conv2d), run::<AdFlex>(&case, whole, burns_own));
+    }
+
+    #[test]
+    fn equal_by_winograds_way(case in three_by_three()) {
+        prop_assert_eq!(run::<AdFlex>(&case, whole, conv2d), run::<AdFlex>(&case, whole, burns_own));
+    }
+
+    #[test]
+    fn equal_in_groups(case in grouped()) {
         prop_assert_eq!(run::<AdFlex>(&case, whole, conv2d), run::<AdFlex>(&case, whole, burns_own));
     }
 }

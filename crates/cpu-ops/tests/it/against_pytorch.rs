@@ -18,7 +18,7 @@ use burn::{
 };
 use cpu_ops::{Conv2dOptions, conv2d};
 
-use crate::support::values;
+use crate::support::{ramp, values};
 
 const Y: [f32; 36] = [
     30.0, 33.0, 6.0, 30.0, 53.0, 20.0, 8.0, 1.0, 22.0, 19.0, 0.0, 10.0, 52.0, 51.0, 68.0, 60.0, 43.0, 42.0,
@@ -40,11 +40,6 @@ const DW: [f32; 36] = [
 ];
 const DB: [f32; 3] = [0.0, 5.0, -3.0];
 
-/// `arange * factor % modulus - shift`.
-fn ramp(count: usize, factor: usize, modulus: usize, shift: f32) -> Vec<f32> {
-    (0..count).map(|i| (i * factor % modulus) as f32 - shift).collect()
-}
-
 fn check<B: AutodiffBackend>() {
     let make = |values: Vec<f32>, shape: [usize; 4]| {
         Tensor::<B, 4>::from_data(TensorData::new(values, shape), &Default::default())
@@ -52,7 +47,7 @@ fn check<B: AutodiffBackend>() {
     let x = make(ramp(120, 7, 11, 5.0), [2, 2, 5, 6]).require_grad();
     let w = make(ramp(36, 5, 7, 3.0), [3, 2, 3, 2]).require_grad();
     let b = Tensor::<B, 1>::from_data([1.0, -2.0, 40.0], &Default::default()).require_grad();
-    let options = Conv2dOptions { stride: [1, 2], padding: [2, 1], relu: true, max_pool: true };
+    let options = Conv2dOptions { stride: [1, 2], padding: [2, 1], groups: 1, relu: true, max_pool: true };
     let y = conv2d(x.clone(), w.clone(), Some(b.clone()), options);
     assert_eq!(y.dims(), [2, 3, 3, 2]);
     assert_eq!(values(y.clone()), Y);

@@ -10,6 +10,7 @@ mod batch_norm;
 mod group_norm;
 mod layer_norm;
 mod linear;
+mod conv_transpose2d;
 mod paths;
 mod support;
 mod threads;

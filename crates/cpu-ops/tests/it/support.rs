@@ -18,7 +18,8 @@ pub(crate) struct Case {
 
 /// A square kernel.
 pub(crate) fn case(images: [usize; 4], outputs: usize, kernel: usize, stride: usize, padding: usize) -> Case {
-    let options = Conv2dOptions { stride: [stride; 2], padding: [padding; 2], relu: true, max_pool: false };
+    let options =
+        Conv2dOptions { stride: [stride; 2], padding: [padding; 2], relu: true, ..Default::default() };
     Case { images, outputs, kernel: [kernel; 2], options, bias: true }
 }
 
@@ -40,6 +41,9 @@ pub(crate) fn cases_of_our_nets() -> Vec<Case> {
         pooled(case([64, 1, 28, 28], 32, 5, 1, 2)),
         pooled(case([64, 32, 14, 14], 64, 3, 1, 1)),
         pooled(case([64, 64, 7, 7], 64, 3, 1, 1)),
+        pooled(case([64, 24, 14, 14], 48, 3, 1, 1)),
+        pooled(case([64, 48, 7, 7], 96, 3, 1, 1)),
+        pooled(case([64, 32, 26, 26], 64, 3, 1, 0)),
         bare(case([64, 1, 28, 28], 16, 3, 1, 1)),
         bare(case([64, 16, 28, 28], 16, 3, 1, 1)),
         bare(case([64, 16, 28, 28], 32, 1, 2, 0)),
@@ -88,7 +92,7 @@ pub(crate) fn burns_own<B: Backend>(
     bias: Option<Tensor<B, 1>>,
     o: Conv2dOptions,
 ) -> Tensor<B, 4> {
-    let mut y = module::conv2d(x, weight, bias, ConvOptions::new(o.stride, o.padding, [1, 1], 1));
+    let mut y = module::conv2d(x, weight, bias, ConvOptions::new(o.stride, o.padding, [1, 1], o.groups));
     if o.max_pool {
         y = module::max_pool2d(y, [2, 2], [2, 2], [0, 0], [1, 1], false);
     }
@@ -103,7 +107,8 @@ pub(crate) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f3
 pub(crate) fn run<B: AutodiffBackend>(case: &Case, numbers: Numbers, function: Function<B>) -> Vec<Vec<f32>> {
     let x = tensor::<B, 4>(case.images, 1, numbers).require_grad();
     let [height, width] = case.kernel;
-    let w = tensor::<B, 4>([case.outputs, case.images[1], height, width], 2, numbers).require_grad();
+    let w = tensor::<B, 4>([case.outputs, case.images[1] / case.options.groups, height, width], 2, numbers)
+        .require_grad();
     let b = case.bias.then(|| tensor::<B, 1>([case.outputs], 3, numbers).require_grad());
     let y = function(x.clone(), w.clone(), b.clone(), case.options);
     let mut grads = (y.clone() * tensor(y.dims(), 4, numbers)).sum().backward();
@@ -123,4 +128,7 @@ pub(crate) fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what
         let same = (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= tolerance * size;
         assert!(same, "{what}: [{i}] is {found}, not {expected}; the largest is {size}");
     }
+/// `arange * factor % modulus - shift`.
+pub(crate) fn ramp(count: usize, factor: usize, modulus: usize, shift: f32) -> Vec<f32> {
+    (0..count).map(|i| (i * factor % modulus) as f32 - shift).collect()
 }
