@@ -1,7 +1,7 @@
 """The fastest way to 99 % of MNIST's test images in PyTorch on a CPU that we found.
 
 One epoch over the 60,000 training images, as they are: BatchNorm, one-cycle learning rate (Smith & Topin 2017,
-arXiv 1708.07120) and a small net. bench-backends compares the default recipe's time to 99.0 % with it.
+arXiv 1708.07120), label smoothing and a small net. bench-backends compares the default recipe's time to 99.0 % with it.
 
     python one_epoch.py DATA_DIRECTORY [SEEDS [THREADS]]
 """
@@ -15,22 +15,24 @@ from torch import nn
 
 BATCH = 128
 RATE = 0.02
+WARM_UP = 0.2
+SMOOTHING = 0.05
 
 
 def net():
     return nn.Sequential(
-        nn.Conv2d(1, 16, 5, 2, 2, bias=False),
+        nn.Conv2d(1, 6, 5, 2, 2, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 16, 3, 1, 1, bias=False),
+        nn.MaxPool2d(2),
         nn.BatchNorm2d(16),
         nn.ReLU(),
-        nn.Conv2d(16, 32, 3, 1, 1, bias=False),
-        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, bias=False),
         nn.BatchNorm2d(32),
         nn.ReLU(),
-        nn.Conv2d(32, 64, 3, 1, 0, bias=False),
-        nn.BatchNorm2d(64),
-        nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(64 * 25, 10),
+        nn.Linear(32 * 25, 10),
     )
 
 
@@ -42,10 +44,10 @@ def train(seed, images, labels, test_images, test_labels):
     model = net().train()
     steps = -(-len(x) // BATCH)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps + 1, pct_start=WARM_UP)
     for index in torch.randperm(len(x)).split(BATCH):
         optimizer.zero_grad()
-        F.cross_entropy(model(x[index]), labels[index]).backward()
+        F.cross_entropy(model(x[index]), labels[index], label_smoothing=SMOOTHING).backward()
         optimizer.step()
         schedule.step()
     seconds = time.perf_counter() - begun

@@ -124,6 +124,8 @@ const OPERATIONS: [&str; 9] = [
     "dropout",
     "linear",
 ];
+/// A load from which on something else takes part of the processors.
+const BUSY: f64 = 0.7;
 /// The name of the peer among the backends.
 const PEER: &str = "pytorch";
 
@@ -152,6 +154,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // Read before the minutes of measuring.
     let gate = args.gate.as_deref().map(read_gate).transpose()?;
     let threads = args.threads.map_or_else(machine::cores, |threads| threads as usize);
+    let load = machine::load(); // before the build, which is a load of its own
+    if let Some(load) = load.filter(|load| *load > BUSY) {
+        eprintln!("the machine is busy (load {load}): figures will be too low and ratios off");
+    }
     let programs = programs::ready(args, threads, &out)?;
     let baseline = programs.baseline()?;
 
@@ -167,10 +173,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         rows.extend(accuracy::rows(&programs.ready, args.seeds));
     }
     rows::compare(&mut rows, &baseline);
-    let scaling = if args.scaling { scaling::curves(&programs.ready, threads) } else { Vec::new() };
+    let scaling = if args.scaling { scaling::curves(&programs.ready, threads)? } else { Vec::new() };
 
-    let report =
-        Report { args, threads, programs: &programs, baseline: &baseline, rows: &rows, scaling: &scaling };
+    let report = Report {
+        args,
+        threads,
+        load,
+        programs: &programs,
+        baseline: &baseline,
+        rows: &rows,
+        scaling: &scaling,
+    };
     report.print();
     report.write(&out)?;
     println!("written to {}", out.display());

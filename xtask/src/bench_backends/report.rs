@@ -19,6 +19,8 @@ use super::{
 pub(super) struct Report<'a> {
     pub(super) args: &'a Args,
     pub(super) threads: usize,
+    /// Of the machine, before anything ran.
+    pub(super) load: Option<f64>,
     pub(super) programs: &'a Programs,
     pub(super) baseline: &'a str,
     pub(super) rows: &'a [Row],
@@ -45,6 +47,7 @@ impl Report<'_> {
             "machine": machine,
             "versions": versions,
             "threads": self.threads,
+            "load_before": self.load,
             "rounds": rounds.count,
             "seconds_per_round": rounds.seconds,
             "seeds": self.args.seeds,

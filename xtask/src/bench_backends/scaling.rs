@@ -4,15 +4,16 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{PEER, Rounds, Work, programs::Program, rows::median};
+use super::{PEER, Work, programs::Program, rows::median};
 
 /// The net whose cost is looked at.
 const NET: &str = "cnn";
 const BATCHES: [usize; 6] = [1, 4, 16, 64, 256, 1024];
-const WIDTHS: [u64; 4] = [1, 2, 3, 4];
+const WIDTHS: [usize; 4] = [1, 2, 3, 4];
 /// Training images; one thousand of the 60,000 is left for validation.
 const IMAGES: [usize; 4] = [1_000, 4_000, 16_000, 59_000];
 const EPOCHS: [usize; 4] = [1, 2, 4, 8];
+const ROUNDS: usize = 3;
 /// Images of an epoch where their number is not looked at.
 const FEW: usize = 2_000;
 
@@ -28,58 +29,66 @@ pub(crate) struct Curve {
     pub(crate) points: Vec<(f64, f64)>,
     /// Cost grows as x to this power, by least squares on logarithms.
     pub(crate) exponent: Option<f64>,
-    /// Why there are no points.
+    /// Why there are no more points.
     pub(crate) error: Option<String>,
 }
 
+/// Something that grows.
+struct Axis {
+    name: &'static str,
+    cost: &'static str,
+    points: Vec<usize>,
+    /// The cost at a point, for a net with these settings.
+    measure: fn(&Program, usize, &Value) -> Result<f64>,
+    /// Whether the peer can do it too: it has no recipes.
+    peer: bool,
+}
+
+fn axes(threads: usize) -> [Axis; 5] {
+    let step = "ms a step";
+    let threads = (1..=threads).filter(|n| n.is_power_of_two() || *n == threads).collect();
+    let axis = |name, cost, points, measure, peer| Axis { name, cost, points, measure, peer };
+    [
+        axis("batch size", step, BATCHES.into(), step_ms, true),
+        axis("width", step, WIDTHS.into(), |program, n, net| step_ms(program, 64, &widened(net, n)), true),
+        axis("threads", step, threads, |program, n, net| step_ms(&program.on_threads(n), 64, net), true),
+        axis("training images", "s an epoch", IMAGES.into(), |p, n, _| train(p, n, 1, "seconds"), false),
+        axis("epochs", "peak MiB", EPOCHS.into(), |p, n, _| train(p, FEW, n, "peak_mib"), false),
+    ]
+}
+
 /// All curves of all backends.
-pub(crate) fn curves(programs: &[Program], threads: usize) -> Vec<Curve> {
+///
+/// # Errors
+/// If no backend tells the settings of its net; what fails later is noted in its curve.
+pub(crate) fn curves(programs: &[Program], threads: usize) -> Result<Vec<Curve>> {
+    let known =
+        programs.iter().find(|program| program.backend != PEER).context("only the peer works here")?;
+    let settings = known.start()?.ask(&prepare(64, &Value::Null))?["settings"].clone();
     let mut curves = Vec::new();
-    for program in programs {
-        let backend = program.backend.as_str();
-        eprintln!("how cost grows on {backend}");
-        let mut add = |axis, cost, points: Result<Vec<(f64, f64)>>| {
-            let (points, error) = match points {
-                Ok(points) => (points, None),
-                Err(error) => (Vec::new(), Some(format!("{error:#}"))),
-            };
-            let exponent = exponent(&points);
-            curves.push(Curve { axis, cost, backend: backend.into(), points, exponent, error });
-        };
-        // The settings of the net, from a worker that knows them.
-        let known = programs.iter().find(|p| p.backend != PEER).context("no backend works here");
-        let settings = known.and_then(|program| {
-            let request = prepare(64, &Value::Null);
-            Ok(program.start()?.ask(&request)?["settings"].clone())
-        });
-        let settings = settings.unwrap_or_default();
-        let points = |xs: &[usize], cost: &dyn Fn(usize) -> Result<f64>| {
-            xs.iter().map(|&x| Ok((x as f64, cost(x)?))).collect::<Result<Vec<_>>>()
-        };
-        add("batch size", "ms a step", points(&BATCHES, &|batch| step_ms(program, batch, &settings)));
-        add(
-            "width",
-            "ms a step",
-            points(&WIDTHS.map(|w| w as usize), &|width| {
-                step_ms(program, 64, &widened(&settings, width as u64))
-            }),
-        );
-        let all: Vec<usize> = (1..=threads).filter(|n| n.is_power_of_two() || *n == threads).collect();
-        add(
-            "threads",
-            "ms a step",
-            points(&all, &|threads| step_ms(&program.on_threads(threads), 64, &settings)),
-        );
-        if backend != PEER {
-            add(
-                "training images",
-                "s an epoch",
-                points(&IMAGES, &|images| train(program, images, 1, "seconds")),
-            );
-            add("epochs", "peak MiB", points(&EPOCHS, &|epochs| train(program, FEW, epochs, "peak_mib")));
+    for axis in axes(threads) {
+        for program in programs.iter().filter(|program| axis.peer || program.backend != PEER) {
+            eprintln!("{} over {} on {}", axis.cost, axis.name, program.backend);
+            curves.push(curve(&axis, program, &settings));
         }
     }
-    curves
+    Ok(curves)
+}
+
+/// One curve, up to the point that fails.
+fn curve(axis: &Axis, program: &Program, settings: &Value) -> Curve {
+    let (mut points, mut error) = (Vec::new(), None);
+    for &x in &axis.points {
+        match (axis.measure)(program, x, settings) {
+            Ok(cost) => points.push((x as f64, cost)),
+            Err(reason) => {
+                error = Some(format!("at {x}: {reason:#}"));
+                break;
+            }
+        }
+    }
+    let exponent = exponent(&points);
+    Curve { axis: axis.name, cost: axis.cost, backend: program.backend.clone(), points, exponent, error }
 }
 
 fn prepare(batch: usize, settings: &Value) -> Value {
@@ -88,17 +97,15 @@ fn prepare(batch: usize, settings: &Value) -> Value {
 
 /// Median milliseconds of a training step.
 fn step_ms(program: &Program, batch: usize, settings: &Value) -> Result<f64> {
-    let rounds = Rounds { count: 3, seconds: 0.4, warm_up: 0.4 };
     let mut worker = program.start()?;
     worker.ask(&prepare(batch, settings))?;
-    worker.ask(&json!({"do": "round", "seconds": rounds.warm_up}))?;
     let mut times = Vec::new();
-    for _ in 0..rounds.count {
-        let answer = worker.ask(&json!({"do": "round", "seconds": rounds.seconds}))?;
+    for _ in 0..=ROUNDS {
+        let answer = worker.ask(&json!({"do": "round", "seconds": 0.4}))?;
         let number = |name: &str| answer[name].as_f64().with_context(|| format!("there is no {name}"));
         times.push(1e3 * number("seconds")? / number("iterations")?);
     }
-    median(&times).context("there was no round")
+    median(&times[1..]).context("there was no round") // the first one warms up
 }
 
 /// A figure of a training by the default recipe.
@@ -109,8 +116,8 @@ fn train(program: &Program, images: usize, epochs: usize, figure: &str) -> Resul
 }
 
 /// The settings of a net with every layer `times` as wide.
-fn widened(settings: &Value, times: u64) -> Value {
-    let wider = |value: &Value| value.as_u64().map_or(value.clone(), |n| (n * times).into());
+fn widened(settings: &Value, times: usize) -> Value {
+    let wider = |value: &Value| value.as_u64().map_or(value.clone(), |n| (n * times as u64).into());
     let mut settings = settings.clone();
     for name in ["channels", "width"] {
         if let Some(value) = settings.get_mut(name) {

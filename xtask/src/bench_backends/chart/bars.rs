@@ -88,7 +88,8 @@ impl Bars<'_> {
                     let colour = colour(&self.backends, &row.backend);
                     pen.rectangle((LEFT, y + 1.0), (end, y + BAR - 1.0), &colour)?;
                 }
-                pen.text(&label(row), 12.0, 0.9, HPos::Left, (end + 6.0, y + BAR / 2.0))?;
+                let beside = end.max(to_x(1.0)) + 6.0; // the baseline would cross the letters
+                pen.text(&label(row), 12.0, 0.9, HPos::Left, (beside, y + BAR / 2.0))?;
                 y += BAR;
             }
             y += GROUP_GAP / 2.0;
