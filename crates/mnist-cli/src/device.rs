@@ -269,7 +269,7 @@ fn run_on<B: Compute, J: Job>(
         all.get(*number).cloned().ok_or_else(|| {
             let (name, count) = (backend.name(), all.len());
             let numbered = match count {
-                1 => "1 device here, number 0".to_string(),
+                1 => "one device here, number 0".to_string(),
                 _ => format!("{count} devices here, numbers 0 to {}", count.saturating_sub(1)),
             };
             UsageError(format!("--devices {number}: backend {name} has {numbered}"))

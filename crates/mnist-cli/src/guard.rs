@@ -59,8 +59,17 @@ pub(crate) fn guarded<T>(backend: &'static str, work: impl FnOnce() -> T) -> Res
     first().take();
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
         let said = first().take().unwrap_or_else(|| "no message".into());
-        DeviceError { backend, said: said.split_whitespace().collect::<Vec<_>>().join(" ") }
+        DeviceError { backend, said: brief(&said) }
     })
+}
+
+/// One line of a panic's message, without what Rust put before it and the stack that libtorch puts behind.
+fn brief(said: &str) -> String {
+    const MOST: usize = 300;
+    let said = said.trim_start_matches("called `Result::unwrap()` on an `Err` value: ");
+    let said = said.split("\\nframe #").next().unwrap_or_default();
+    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() > MOST { line.chars().take(MOST).chain("...".chars()).collect() } else { line }
 }
 
 fn first() -> std::sync::MutexGuard<'static, Option<String>> {
@@ -81,6 +90,9 @@ mod tests {
         assert_eq!(error.to_string(), "backend test failed: BufferTooBig { size: 9 }");
         assert!(error.out_of_memory());
         assert_eq!(guarded("test", || 3).unwrap(), 3);
+        let torch =
+            "called `Result::unwrap()` on an `Err` value: Torch(\"can't allocate memory\\nframe #0: f\")";
+        assert_eq!(brief(torch), "Torch(\"can't allocate memory");
         assert!(!guarded("test", || panic!("no adapter")).map(|()| 0).unwrap_err().out_of_memory());
     }
 }

@@ -12,8 +12,9 @@ use crate::{
     rundir::Facts,
 };
 
-/// Images in a batch where nothing is trained.
-pub const EVALUATION_BATCH: usize = 250;
+/// Images in a batch where nothing is trained. No larger than what most train with: some drivers make no
+/// buffer over 128 MiB, and a convolution's patches are large.
+pub const EVALUATION_BATCH: usize = 64;
 
 /// The two splits a training reads.
 #[derive(Debug)]
