@@ -126,7 +126,7 @@ backends! {
 /// (discrete, integrated, virtual, CPU).
 #[cfg(any(feature = "cuda", feature = "rocm", feature = "metal", feature = "vulkan", feature = "wgpu"))]
 fn of_types<B: Backend>(types: &[u16]) -> Vec<B::Device> {
-    use burn::tensor::backend::DeviceId;
+    use burn::{prelude::DeviceOps, tensor::backend::DeviceId};
     let of_type =
         |&t: &u16| (0..B::device_count(t)).map(move |i| B::Device::from_id(DeviceId::new(t, i as u16)));
     types.iter().flat_map(of_type).collect()
@@ -215,14 +215,14 @@ impl Place {
             return Err(UsageError(format!("--devices names device {twice} twice")).into());
         }
         let place = Self { backend, numbers };
-        place.run(Open).map_err(|error| match error.downcast_ref::<DeviceError>() {
-            Some(failed) => anyhow!(
-                "backend {} finds no device that it can use here; it needs {} ({})",
-                backend.name(),
-                backend.needs(),
-                failed.said
-            ),
-            None => error,
+        place.run(Open).map_err(|error| {
+            if !error.is::<DeviceError>() {
+                return error;
+            }
+            // What the driver says names its parts, not what to do: it is in the log.
+            tracing::info!("{error}");
+            let (name, needs) = (backend.name(), backend.needs());
+            anyhow!("backend {name} finds no device that it can use here; it needs {needs}")
         })?;
         Ok(place)
     }

@@ -13,24 +13,16 @@ static FIRST: Mutex<Option<String>> = Mutex::new(None);
 #[derive(Debug)]
 pub(crate) struct DeviceError {
     backend: &'static str,
-    /// Its own words.
-    pub said: String,
+    said: String,
 }
 
 impl DeviceError {
     /// Whether it could not make room for something.
     pub(crate) fn out_of_memory(&self) -> bool {
         let said = self.said.to_lowercase();
-        [
-            "out of memory",
-            "outofmemory",
-            "out_of_memory",
-            "buffertoobig",
-            "can't allocate memory",
-            "not enough memory",
-        ]
-        .iter()
-        .any(|words| said.contains(words))
+        let words =
+            ["out of memory", "outofmemory", "out_of_memory", "buffertoobig", "allocate", "enough memory"];
+        words.iter().any(|words| said.contains(words))
     }
 }
 
@@ -63,11 +55,11 @@ pub(crate) fn guarded<T>(backend: &'static str, work: impl FnOnce() -> T) -> Res
     })
 }
 
-/// One line of a panic's message, without what Rust put before it and the stack that libtorch puts behind.
+/// One line of a panic's message, without what Rust puts before it and a stack behind it.
 fn brief(said: &str) -> String {
     const MOST: usize = 300;
     let said = said.trim_start_matches("called `Result::unwrap()` on an `Err` value: ");
-    let said = said.split("\\nframe #").next().unwrap_or_default();
+    let said = said.split("\\nframe #").next().unwrap_or_default().trim_end_matches("No backtrace available");
     let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() > MOST { line.chars().take(MOST).chain("...".chars()).collect() } else { line }
 }
