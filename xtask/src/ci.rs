@@ -62,18 +62,37 @@ const STEPS: [Step; 6] = [
     },
 ];
 
+/// Steps that run only by name: they need what not every machine has, and build for minutes.
+const BY_NAME: [Step; 2] = [
+    // A Vulkan driver: `apt-get install mesa-vulkan-drivers libvulkan1`.
+    Step { name: "wgpu", action: Action::Cargo(&AGREEMENT_ON_WGPU, &[]) },
+    // libtorch: `eval "$(cargo xtask libtorch)"`.
+    Step { name: "tch", action: Action::Cargo(&AGREEMENT_ON_TCH, &[]) },
+];
+
+const AGREEMENT_ON_WGPU: [&str; 8] =
+    ["test", "-p", "mnist-cli", "--features", "wgpu", "--test", "agreement", "--locked"];
+const AGREEMENT_ON_TCH: [&str; 8] =
+    ["test", "-p", "mnist-cli", "--features", "tch", "--test", "agreement", "--locked"];
+
 /// Runs all steps, or the one that is named.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.list {
         for step in &STEPS {
             println!("{:<10}{}", step.name, shown(&step.action));
         }
+        for step in &BY_NAME {
+            println!("{:<10}{} (only by name)", step.name, shown(&step.action));
+        }
         return Ok(());
     }
     let wanted = args.step.as_deref();
-    let steps: Vec<&Step> = STEPS.iter().filter(|s| wanted.is_none_or(|w| w == s.name)).collect();
+    let steps: Vec<&Step> = match wanted {
+        None => STEPS.iter().collect(),
+        Some(wanted) => STEPS.iter().chain(&BY_NAME).filter(|step| step.name == wanted).collect(),
+    };
     if steps.is_empty() {
-        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        let names: Vec<&str> = STEPS.iter().chain(&BY_NAME).map(|step| step.name).collect();
         bail!("no step is called `{}`: they are {}", wanted.unwrap_or(""), names.join(", "));
     }
     let mut seconds = Vec::new();
@@ -157,6 +176,6 @@ mod tests {
     #[test]
     fn an_unknown_step_is_an_error_that_lists_them() {
         let error = run(&Args { step: Some("lint".into()), list: false }).unwrap_err();
-        assert!(error.to_string().contains("fmt, clippy, test, doc, tidy, features"));
+        assert!(error.to_string().contains("fmt, clippy, test, doc, tidy, features, wgpu, tch"));
     }
 }

@@ -9,6 +9,7 @@ mod bench_backends;
 mod ci;
 mod fences;
 mod kill_test;
+mod libtorch;
 mod tidy;
 mod workspace;
 
@@ -32,6 +33,8 @@ enum Command {
     Tidy,
     /// Kill trainings at random moments and prove that resuming them loses no bit
     KillTest(kill_test::Args),
+    /// Find or set up the libtorch that --features tch needs, and print what to export
+    Libtorch(libtorch::Args),
     /// Measure the training speed of each backend
     BenchBackends(bench_backends::Args),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Some(Command::Ci(args)) => ci::run(&args),
         Some(Command::Tidy) => tidy::run(),
         Some(Command::KillTest(args)) => kill_test::run(&args),
+        Some(Command::Libtorch(args)) => libtorch::run(&args),
         Some(Command::BenchBackends(args)) => bench_backends::run(&args),
     };
     match result {

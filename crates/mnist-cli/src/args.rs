@@ -30,6 +30,9 @@ pub(crate) struct Common {
     /// Backend to compute on, among those compiled in
     #[arg(long, global = true, value_name = "NAME")]
     pub backend: Option<BackendName>,
+    /// Devices of the backend by number; several share each batch in training [default: the backend's own]
+    #[arg(long, global = true, value_name = "N,N,...", value_delimiter = ',')]
+    pub devices: Vec<usize>,
     /// Threads to compute on [default: all cores]; results do not depend on it
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<NonZeroUsize>,

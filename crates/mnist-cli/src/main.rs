@@ -9,6 +9,7 @@
 mod args;
 mod cmd;
 mod device;
+mod guard;
 mod recipes;
 mod show;
 mod stop;
@@ -59,7 +60,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
         .with_target(false)
         .init();
     if let Some(threads) = args.common.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+        device::set_threads(threads)?;
     }
     Ok(())
 }

@@ -38,6 +38,7 @@ pub(crate) struct Progress {
     bar: ProgressBar,
     lines: bool,
     epochs: usize,
+    compiling: bool,
     last_line: Instant,
     begun: Instant,
     first_step: usize,
@@ -46,14 +47,25 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Nothing is shown before the first event.
-    pub(crate) fn new(quiet: bool, epochs: usize) -> Self {
+    ///
+    /// `compiling`: whether the first steps have to wait for shaders to be compiled, which is said.
+    pub(crate) fn new(quiet: bool, epochs: usize, compiling: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = ProgressBar::hidden();
         if terminal && !quiet {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         }
         let now = Instant::now();
-        Self { bar, lines: !terminal && !quiet, epochs, last_line: now, begun: now, first_step: 0, total: 0 }
+        Self {
+            bar,
+            lines: !terminal && !quiet,
+            epochs,
+            compiling,
+            last_line: now,
+            begun: now,
+            first_step: 0,
+            total: 0,
+        }
     }
 
     /// Shows an event.
@@ -77,6 +89,14 @@ impl Progress {
                     "{parameters} trained values, {total} steps in {} epochs{from}",
                     self.epochs
                 ));
+                if self.compiling {
+                    let waiting = "compiling shaders for this device, which makes the first steps slow";
+                    self.bar.set_message(waiting);
+                    self.bar.tick();
+                    if self.lines {
+                        self.say(waiting);
+                    }
+                }
             }
             Event::Logged { line, images_per_second } => {
                 self.bar.set_position(line.step as u64);

@@ -32,6 +32,27 @@ impl HostBatch {
         self.labels.is_empty()
     }
 
+    /// The batch cut into at most `parts` batches in its order, none empty, whose sizes differ by one at most.
+    pub fn split(self, parts: usize) -> Vec<Self> {
+        let parts = parts.clamp(1, self.len().max(1));
+        if parts == 1 {
+            return vec![self];
+        }
+        let area = self.rows * self.cols;
+        let cut = |part: usize| part * self.len() / parts;
+        let part = |part: usize| {
+            let range = cut(part)..cut(part + 1);
+            Self {
+                pixels: self.pixels[range.start * area..range.end * area].to_vec(),
+                labels: self.labels[range.clone()].to_vec(),
+                indices: self.indices[range].to_vec(),
+                rows: self.rows,
+                cols: self.cols,
+            }
+        };
+        (0..parts).map(part).collect()
+    }
+
     /// The batch as tensors on `device`.
     ///
     /// # Panics
@@ -51,4 +72,34 @@ pub struct Batch<B: Backend> {
     pub images: Tensor<B, 4>,
     /// `[batch]`, classes.
     pub labels: Tensor<B, 1, Int>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_put_together_are_the_batch() {
+        let batch = HostBatch {
+            pixels: (0..14).map(|p| p as f32).collect(),
+            labels: (0..7).collect(),
+            indices: (10..17).collect(),
+            rows: 1,
+            cols: 2,
+        };
+        for (parts, sizes) in [
+            (0, vec![7]),
+            (1, vec![7]),
+            (2, vec![3, 4]),
+            (3, vec![2, 2, 3]),
+            (7, vec![1; 7]),
+            (9, vec![1; 7]),
+        ] {
+            let cut = batch.clone().split(parts);
+            assert_eq!(cut.iter().map(HostBatch::len).collect::<Vec<_>>(), sizes);
+            assert_eq!(cut.iter().flat_map(|b| b.pixels.clone()).collect::<Vec<_>>(), batch.pixels);
+            assert_eq!(cut.iter().flat_map(|b| b.labels.clone()).collect::<Vec<_>>(), batch.labels);
+            assert_eq!(cut.iter().flat_map(|b| b.indices.clone()).collect::<Vec<_>>(), batch.indices);
+        }
+    }
 }

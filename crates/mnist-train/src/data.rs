@@ -12,8 +12,9 @@ use crate::{
     rundir::Facts,
 };
 
-/// Images in a batch where nothing is trained.
-pub const EVALUATION_BATCH: usize = 250;
+/// Images in a batch where nothing is trained. No larger than what most train with: some drivers make no
+/// buffer over 128 MiB, and a convolution's patches are large.
+pub const EVALUATION_BATCH: usize = 64;
 
 /// The two splits a training reads.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl TrainingData {
     ///
     /// # Errors
     /// [`TrainError::Data`]: files missing or damaged; [`TrainError::Settings`]: more validation images than
-    /// there are.
+    /// there are, a batch larger than the training split.
     pub fn load(run: &Run, data_dir: Option<&Path>) -> Result<Self> {
         let set = DataSet::open(&run.data.name, data_dir)?;
         let images = Arc::new(set.train()?);
@@ -52,6 +53,13 @@ impl TrainingData {
                 "data.validation is {} of {} images: both training and validation need some",
                 run.data.validation,
                 images.len()
+            )));
+        }
+        if run.batch_size > train.len() {
+            return Err(TrainError::Settings(format!(
+                "batch_size is {}, more than the {} training images",
+                run.batch_size,
+                train.len()
             )));
         }
         Ok(Self {

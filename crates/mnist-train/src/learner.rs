@@ -18,7 +18,7 @@ use burn::{
 };
 use mnist_data::{HostBatch, Key};
 use mnist_model::{
-    objectives::{Objective, ObjectiveConfig},
+    objectives::ObjectiveConfig,
     parameters::{Parameter, parameters},
 };
 
@@ -28,10 +28,11 @@ use crate::{
     error::{Result, TrainError},
     evaluate,
     log::{MetricsLine, MetricsLog, TimingLine, append_timing},
-    optimizer::{Optimizer, accumulate, clip_global_norm, moving_average},
+    optimizer::{Optimizer, clip_global_norm, moving_average},
+    replicas::{Found, Parts, Replicas},
     run::Run,
     rundir::RunDir,
-    tensors::{flatten, gradients, unflatten, unflatten_trained},
+    tensors::{flatten, unflatten, unflatten_trained},
     weights,
 };
 
@@ -99,18 +100,30 @@ pub enum Outcome {
     },
 }
 
-/// Trains the model of `config`, from the beginning or from a checkpoint.
+/// Trains the model of `config`, from the beginning or from a checkpoint, on the first of `devices`; where
+/// there are more, they share the images of each update.
 ///
 /// # Errors
+/// [`TrainError::Settings`] without a device, or with fewer images in a batch than devices;
 /// [`TrainError::NotFinite`] with step and learning rate; [`TrainError::Checkpoint`]; [`TrainError::Io`]; the last
 /// good checkpoint stays as it is.
-pub fn fit<B, C>(config: &C, session: Session<'_>, device: &B::Device) -> Result<Outcome>
+pub fn fit<B, C>(config: &C, session: Session<'_>, devices: &[B::Device]) -> Result<Outcome>
 where
     B: AutodiffBackend,
     C: ObjectiveConfig,
-    C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>>,
+    C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>> + 'static,
 {
     let Session { run, dir, data, resume, stop, tell } = session;
+    let [device, others @ ..] = devices else {
+        return Err(TrainError::Settings("no device was chosen".into()));
+    };
+    if run.batch_size < devices.len() {
+        return Err(TrainError::Settings(format!(
+            "batch_size is {}; {} devices need an image each at least",
+            run.batch_size,
+            devices.len()
+        )));
+    }
     let settings = dir.settings_digest()?;
 
     B::seed(device, Key::new(run.seed).named("weights").seed());
@@ -126,6 +139,7 @@ where
         average = checkpoint.average;
         state = checkpoint.state;
     }
+    let replicas = Replicas::start(config, device, others)?;
     checkpoint::discard_after(&dir.checkpoints(), (state.step > 0).then_some(state.step))?;
     let mut metrics = MetricsLog::open(&dir.metrics(), state.metrics_length)?;
 
@@ -149,7 +163,8 @@ where
             let lr = run.schedule.lr_at(state.step, total);
             let group: Vec<HostBatch> = batches.by_ref().take(run.accumulate).collect();
             let images: usize = group.iter().map(HostBatch::len).sum();
-            let (mut grads, parts) = group_gradients::<B, C>(&model, group, run.seed, state.step, device);
+            let Found { gradients: mut grads, parts } =
+                replicas.gradients(&model, group, run.seed, state.step);
             if run.optimizer.clip_norm > 0.0 {
                 (grads, _) = clip_global_norm(grads, run.optimizer.clip_norm);
             }
@@ -239,51 +254,6 @@ where
     let chosen = checkpoint::load_chosen::<B::InnerBackend>(&path, &params, &settings, device)?;
     weights::save_weights(&dir.model(), &params, &chosen, &settings)?;
     Ok(Outcome::Finished(state))
-}
-
-/// Gradients of the mean loss over all images of a group of batches, and the named losses, each `[1]`.
-#[allow(clippy::type_complexity)]
-fn group_gradients<B, C>(
-    model: &C::Model<B>,
-    group: Vec<HostBatch>,
-    seed: u64,
-    step: usize,
-    device: &B::Device,
-) -> (Vec<Option<Tensor<B::InnerBackend, 1>>>, Parts<B::InnerBackend>)
-where
-    B: AutodiffBackend,
-    C: ObjectiveConfig,
-    C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>>,
-{
-    let images: usize = group.iter().map(HostBatch::len).sum();
-    let mut sum = None;
-    let mut parts = Parts { names: Vec::new(), values: Vec::new() };
-    for (i, batch) in group.into_iter().enumerate() {
-        let share = batch.len() as f64 / images as f64;
-        B::seed(device, Key::new(seed).named("step").with(step as u64).with(i as u64).seed());
-        let losses = model.losses(batch.to_device(device));
-        let found = gradients::<B, _>(model, &losses.total.mul_scalar(share).backward());
-        sum = Some(accumulate(sum, found));
-        parts.add(losses.parts.into_iter().map(|p| (p.name, p.value.inner().mul_scalar(share))).collect());
-    }
-    (sum.unwrap_or_default(), parts)
-}
-
-/// Named losses of one update, still on the device.
-struct Parts<B: Backend> {
-    names: Vec<&'static str>,
-    values: Vec<Tensor<B, 1>>,
-}
-
-impl<B: Backend> Parts<B> {
-    fn add(&mut self, more: Vec<(&'static str, Tensor<B, 1>)>) {
-        if self.values.is_empty() {
-            (self.names, self.values) = more.into_iter().unzip();
-        } else {
-            let old = std::mem::take(&mut self.values);
-            self.values = old.into_iter().zip(more).map(|(a, (_, b))| a + b).collect();
-        }
-    }
 }
 
 /// The named losses since the last line of the log: on the device until they are fetched.

@@ -25,6 +25,7 @@ pub mod optimizer;
 pub mod plot;
 pub mod publish;
 pub mod registry;
+mod replicas;
 pub mod report;
 pub mod run;
 pub mod rundir;

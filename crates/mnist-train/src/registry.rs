@@ -75,9 +75,13 @@ macro_rules! objectives {
         ///
         /// # Errors
         /// Those of [`learner::fit`], and [`TrainError::Settings`] for settings that make no model.
-        pub fn fit<B: AutodiffBackend>(facts: &Facts, session: Session<'_>, device: &B::Device) -> Result<Outcome> {
+        pub fn fit<B: AutodiffBackend>(
+            facts: &Facts,
+            session: Session<'_>,
+            devices: &[B::Device],
+        ) -> Result<Outcome> {
             match session.run.objective.as_str() {
-                $($name => learner::fit::<B, $config>(&<$config>::from_run(session.run, facts), session, device),)*
+                $($name => learner::fit::<B, $config>(&<$config>::from_run(session.run, facts), session, devices),)*
                 other => Err(unknown(other)),
             }
         }

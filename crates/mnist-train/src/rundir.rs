@@ -71,8 +71,19 @@ pub struct Provenance {
     pub git_commit: String,
     /// Backend the run began on.
     pub backend: String,
+    /// Devices that share each batch: their number decides in which order is summed.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub devices: usize,
     /// SHA-256 over the training data.
     pub data_digest: String,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(devices: &usize) -> bool {
+    *devices == 1
 }
 
 /// A run as run.toml holds it.
@@ -350,6 +361,7 @@ mod tests {
                 version: "0.1.0".into(),
                 git_commit: "unknown".into(),
                 backend: "flex".into(),
+                devices: 1,
                 data_digest: "00".into(),
             },
         }

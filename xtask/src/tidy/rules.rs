@@ -21,8 +21,11 @@ struct Rule {
 const RULES: [Rule; 7] = [
     Rule {
         names: &[
+            "burn_candle",
+            "burn_cuda",
             "burn_flex",
             "burn_ndarray",
+            "burn_rocm",
             "burn_wgpu",
             "burn_tch",
             "backend::Flex",

@@ -12,7 +12,7 @@ use mnist_train::{
 
 use crate::{
     args::{Common, Evaluate, Split},
-    device::{BackendName, Compute, Job},
+    device::{Compute, Job, Place},
     show,
 };
 
@@ -25,9 +25,9 @@ pub(crate) fn run(args: &Evaluate, common: &Common) -> Result<ExitCode> {
         Split::Valid => (SplitName::Valid, "validation"),
         Split::Train => (SplitName::Train, "training"),
     };
-    let backend = BackendName::choose(common.backend)?;
+    let place = Place::choose(common)?;
     let found =
-        backend.run(Predict { dir: &dir, saved: &saved, split, data_dir: common.data_dir.as_deref() })?;
+        place.run(Predict { dir: &dir, saved: &saved, split, data_dir: common.data_dir.as_deref() })?;
     let evaluation = Evaluation::of(&found, &saved.facts.classes)?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -60,9 +60,9 @@ struct Predict<'a> {
 impl Job for Predict<'_> {
     type Output = Predictions;
 
-    fn run<B: Compute>(self, device: B::Device) -> Result<Predictions> {
-        let model = load_model::<B>(self.dir, self.saved, &device)?;
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Predictions> {
+        let model = load_model::<B>(self.dir, self.saved, main)?;
         let data = load_split(self.saved, self.split, self.data_dir, self.dir.path())?;
-        Ok(predictions(&*model, &data, self.saved.facts.classes.len(), &device)?)
+        Ok(predictions(&*model, &data, self.saved.facts.classes.len(), main)?)
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     args::{Common, Predict},
-    device::{BackendName, Compute, Job},
+    device::{Compute, Job, Place},
 };
 
 /// Pictures that go through the model together.
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Predict, common: &Common) -> Result<ExitCode> {
         ))
         .into());
     }
-    BackendName::choose(common.backend)?.run(Answers { args, dir: &dir, saved: &saved })
+    Place::choose(common)?.run(Answers { args, dir: &dir, saved: &saved })
 }
 
 struct Answers<'a> {
@@ -53,8 +53,8 @@ struct Answers<'a> {
 impl Job for Answers<'_> {
     type Output = ExitCode;
 
-    fn run<B: Compute>(self, device: B::Device) -> Result<ExitCode> {
-        let model = load_model::<B>(self.dir, self.saved, &device)?;
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<ExitCode> {
+        let model = load_model::<B>(self.dir, self.saved, main)?;
         let classes = &self.saved.facts.classes;
         let mut out = std::io::stdout().lock();
         let mut failed = false;
@@ -77,7 +77,7 @@ impl Job for Answers<'_> {
                 continue;
             }
             let data = TensorData::new(pixels, [read.len(), 1, scan::SIDE, scan::SIDE]);
-            let Some(found) = model.probabilities(Tensor::from_data(data, &device)) else {
+            let Some(found) = model.probabilities(Tensor::from_data(data, main)) else {
                 return Err(TrainError::Settings("this run's model does not classify".into()).into());
             };
             let found: Vec<f32> = found.into_data().iter::<f32>().collect();

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
@@ -20,7 +20,8 @@ use mnist_train::{
 
 use crate::{
     args::{Common, Train, UsageError},
-    device::{BackendName, Compute, Job},
+    device::{BackendName, Compute, Job, Place},
+    guard::DeviceError,
     recipes::Recipe,
     show::{self, Progress},
     stop,
@@ -40,20 +41,21 @@ fn begin(args: &Train, common: &Common) -> Result<ExitCode> {
     sets.extend(args.seed.map(|seed| format!("seed={seed}")));
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
     let run = Run::resolve(Some((&recipe.text, &recipe.origin)), &sets)?;
-    let backend = BackendName::choose(common.backend)?;
+    let place = Place::choose(common)?;
     let data = TrainingData::load(&run, common.data_dir.as_deref())?;
     let saved = SavedRun {
         facts: data.facts.clone(),
         provenance: Provenance {
             version: env!("CARGO_PKG_VERSION").into(),
             git_commit: env!("MNIST_GIT_COMMIT").into(),
-            backend: backend.name().into(),
+            backend: place.name().into(),
+            devices: place.devices(),
             data_digest: data.digest.clone(),
         },
         run,
     };
     if args.dry_run {
-        return backend.run(DryRun { saved: &saved });
+        return place.run(DryRun { saved: &saved });
     }
     let name = match &args.name {
         Some(name) => checked(name)?.to_string(),
@@ -62,7 +64,7 @@ fn begin(args: &Train, common: &Common) -> Result<ExitCode> {
     // Settings that make no model are found before anything is written.
     registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
     let (dir, lock) = RunDir::create(&common.runs.join(name), &saved)?;
-    train(&dir, &lock, &saved, &data, None, backend, common)
+    train(&dir, &lock, &saved, &data, None, place, common)
 }
 
 fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
@@ -82,7 +84,17 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
         }
         .into());
     }
-    let backend = BackendName::choose(Some(begun))?;
+    let place = Place::of(Some(begun), common)?;
+    if place.devices() != saved.provenance.devices {
+        return Err(TrainError::Changed {
+            path: dir.path().to_path_buf(),
+            what: "the number of devices",
+            begun: saved.provenance.devices.to_string(),
+            now: place.devices().to_string(),
+            remedy: "another number would round otherwise; name as many with --devices",
+        }
+        .into());
+    }
     let lock = dir.lock()?;
     checkpoint::sweep(&dir.checkpoints())?;
     checkpoint::sweep(dir.path())?;
@@ -114,7 +126,7 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
         }
         None => checkpoint::list(&dir.checkpoints())?.pop(),
     };
-    train(&dir, &lock, &saved, &data, from, backend, common)
+    train(&dir, &lock, &saved, &data, from, place, common)
 }
 
 fn train(
@@ -123,7 +135,7 @@ fn train(
     saved: &SavedRun,
     data: &TrainingData,
     from: Option<PathBuf>,
-    backend: BackendName,
+    place: Place,
     common: &Common,
 ) -> Result<ExitCode> {
     if !common.quiet {
@@ -136,11 +148,13 @@ fn train(
             data.train.len(),
             data.valid.len(),
             saved.run.seed,
-            backend.name()
+            place.name()
         );
     }
     let stop = stop::listen()?;
-    let outcome = backend.run(Fit { dir, saved, data, from, stop: &stop, quiet: common.quiet })?;
+    let progress = Progress::new(common.quiet, saved.run.epochs, place.compiles_kernels());
+    let fit = Fit { dir, saved, data, from, stop: &stop, progress };
+    let outcome = place.run(fit).map_err(|error| with_smaller_batch(error, saved.run.batch_size))?;
     let mut out = std::io::stdout().lock();
     let state = match outcome {
         Outcome::Finished(state) => state,
@@ -152,7 +166,7 @@ fn train(
             return Ok(ExitCode::from(stop::INTERRUPTED));
         }
     };
-    let evaluation = backend.run(Publish { dir, saved, data_dir: common.data_dir.as_deref() })?;
+    let evaluation = place.run(Publish { dir, saved, data_dir: common.data_dir.as_deref() })?;
     let speed = read_end(&dir.timing()).map_or(0.0, |end| end.images_per_second);
     writeln!(out, "trained in {:.1} s, {speed:.0} images/s", state.train_seconds)?;
     if let Some(best) = &state.best {
@@ -161,6 +175,17 @@ fn train(
     show::evaluation(&mut out, "test", &evaluation)?;
     writeln!(out, "{}", dir.report().display())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a device had no room, says which batch did not fit and which to try.
+fn with_smaller_batch(error: anyhow::Error, images: usize) -> anyhow::Error {
+    match error.downcast_ref::<DeviceError>() {
+        Some(failed) if failed.out_of_memory() && images > 1 => anyhow!(
+            "{failed}; batches of {images} images are too large for it: try --set batch_size={}",
+            images / 2
+        ),
+        _ => error,
+    }
 }
 
 /// A path as a shell takes it.
@@ -199,14 +224,14 @@ struct Fit<'a> {
     data: &'a TrainingData,
     from: Option<PathBuf>,
     stop: &'a std::sync::atomic::AtomicBool,
-    quiet: bool,
+    progress: Progress,
 }
 
 impl Job for Fit<'_> {
     type Output = Outcome;
 
-    fn run<B: Compute>(self, device: B::Device) -> Result<Outcome> {
-        let mut progress = Progress::new(self.quiet, self.saved.run.epochs);
+    fn run<B: Compute>(self, main: &B::Device, others: &[B::Device]) -> Result<Outcome> {
+        let mut progress = self.progress;
         let session = Session {
             run: &self.saved.run,
             dir: self.dir,
@@ -215,7 +240,8 @@ impl Job for Fit<'_> {
             stop: self.stop,
             tell: &mut |event| progress.tell(event),
         };
-        let outcome = registry::fit::<B::Training>(&self.saved.facts, session, &device);
+        let devices = [std::slice::from_ref(main), others].concat();
+        let outcome = registry::fit::<B::Training>(&self.saved.facts, session, &devices);
         progress.end();
         Ok(outcome?)
     }
@@ -230,8 +256,8 @@ struct Publish<'a> {
 impl Job for Publish<'_> {
     type Output = mnist_train::metrics::Evaluation;
 
-    fn run<B: Compute>(self, device: B::Device) -> Result<Self::Output> {
-        publish::publish::<B>(self.dir, self.saved, self.data_dir, &device)
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
+        publish::publish::<B>(self.dir, self.saved, self.data_dir, main)
             .context("training is done, but its figures could not be written")
     }
 }
@@ -243,8 +269,8 @@ struct DryRun<'a> {
 impl Job for DryRun<'_> {
     type Output = ExitCode;
 
-    fn run<B: Compute>(self, device: B::Device) -> Result<ExitCode> {
-        let model = registry::fresh::<B>(&self.saved.run, &self.saved.facts, &device)?;
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<ExitCode> {
+        let model = registry::fresh::<B>(&self.saved.run, &self.saved.facts, main)?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}\n{}", self.saved.to_toml()?, model.summary())?;
         Ok(ExitCode::SUCCESS)

@@ -50,6 +50,7 @@ impl Lab {
                 version: "test".into(),
                 git_commit: "test".into(),
                 backend: "flex".into(),
+                devices: 1,
                 data_digest: data.digest.clone(),
             },
         };
@@ -72,6 +73,16 @@ impl Lab {
         resume: Option<PathBuf>,
         stop_at: Option<usize>,
     ) -> Result<Outcome, TrainError> {
+        self.fit_shared::<B>(resume, stop_at, &[Default::default()])
+    }
+
+    /// As [`Lab::fit_on`], each batch shared among devices.
+    pub(crate) fn fit_shared<B: Backend>(
+        &self,
+        resume: Option<PathBuf>,
+        stop_at: Option<usize>,
+        devices: &[B::Device],
+    ) -> Result<Outcome, TrainError> {
         use std::sync::atomic::Ordering;
         let stop = AtomicBool::new(false);
         let session = Session {
@@ -88,7 +99,7 @@ impl Lab {
                 }
             },
         };
-        registry::fit::<Autodiff<B>>(&self.data.facts, session, &Default::default())
+        registry::fit::<Autodiff<B>>(&self.data.facts, session, devices)
     }
 
     /// All that has to be equal between a resumed and an uninterrupted run.

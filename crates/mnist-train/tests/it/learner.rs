@@ -118,3 +118,51 @@ fn accumulated_batches_equal_one_large_batch() {
         }
     }
 }
+
+/// One CPU stands for several devices: what is sent and summed is the same.
+#[test]
+fn devices_that_share_a_batch_train_as_one_does() {
+    let _alone = alone();
+    // 192 images in batches of 25: the last one has 17. BatchNorm would see other batches.
+    let sets = ["net=cnn", "cnn.channels=[4]", "cnn.kernels=[5]", "cnn.width=16", "cnn.norm=false"];
+    let more =
+        ["cnn.dropout=0", "batch_size=25", "accumulate=3", "log.every_steps=1", "optimizer.clip_norm=1"];
+    let train = |devices: usize| {
+        let lab = Lab::new(settings(&[&sets[..], &more].concat()));
+        lab.fit_shared::<Flex>(None, None, &vec![Default::default(); devices]).unwrap();
+        (read_metrics(&lab.dir.metrics()).unwrap(), lab.results())
+    };
+    let (single, shared) = (train(1).0, train(3));
+    assert_eq!(single.len(), shared.0.len());
+    for (a, b) in single.iter().zip(&shared.0) {
+        for (name, value) in &a.values {
+            let other = b.values[name];
+            assert!((value - other).abs() < 1e-4, "{name} at step {}: {value} {other}", a.step);
+        }
+    }
+    assert!(train(3).1 == shared.1, "the same devices give other bits");
+
+    let lab = Lab::new(settings(&["net=mlp", "mlp.hidden=[8]", "batch_size=2"]));
+    let error = lab.fit_shared::<Flex>(None, None, &[Default::default(); 3]).unwrap_err();
+    assert!(error.to_string().contains("3 devices need an image each"), "{error}");
+}
+
+/// A net with memory outside its weights: the statistics of BatchNorm are the first device's.
+#[test]
+fn devices_share_a_net_with_batch_norm_and_dropout() {
+    let _alone = alone();
+    let sets = [
+        "net=cnn",
+        "cnn.channels=[4]",
+        "cnn.kernels=[5]",
+        "cnn.width=16",
+        "cnn.norm=true",
+        "cnn.dropout=0.2",
+    ];
+    let lab = Lab::new(settings(&[&sets[..], &["batch_size=16", "epochs=12"]].concat()));
+    lab.fit_shared::<Flex>(None, None, &[Default::default(); 2]).unwrap();
+    let lines = read_metrics(&lab.dir.metrics()).unwrap();
+    let (first, last) =
+        (&lines[0].values["loss"], &lines.iter().rfind(|l| l.split == "train").unwrap().values["loss"]);
+    assert!(last < &(0.6 * first), "{first} to {last}");
+}

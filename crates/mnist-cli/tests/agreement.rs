@@ -1,0 +1,192 @@
+//! Every backend of the build trains every net as the default one does: the same 50 steps from the same weights.
+//!
+//! ndarray is always there; others come with their feature flags, for example
+//! `cargo test -p mnist-cli --features wgpu --test agreement`.
+
+#![allow(clippy::unwrap_used)]
+
+use burn::{
+    backend::Autodiff,
+    module::AutodiffModule,
+    tensor::{
+        Tensor, TensorData,
+        backend::{AutodiffBackend, Backend},
+    },
+};
+use burn_flex::Flex;
+use burn_ndarray::NdArray;
+use mnist_data::HostBatch;
+use mnist_model::{
+    nets::NetSettings,
+    objectives::{Classify, ClassifyConfig, Objective, ObjectiveConfig},
+    parameters::parameters,
+};
+use mnist_train::{
+    data::TrainingData,
+    optimizer::Optimizer,
+    run::Run,
+    tensors::{flatten, gradients, unflatten_trained},
+};
+
+const STEPS: usize = 50;
+
+/// Small enough for a slow backend; dropout is off, for every backend draws its own numbers.
+const SETTINGS: &[&str] = &[
+    "data.limit=800",
+    "batch_size=16",
+    "cnn.channels=[8, 16]",
+    "cnn.kernels=[3, 3]",
+    "cnn.width=32",
+    "cnn.dropout=0",
+    "resnet.width=8",
+    "resnet.blocks=[1, 1, 1]",
+    "optimizer.rule=sgd",
+];
+
+/// What a training leaves: loss at each step, logits of the first batch at the end.
+struct Trace {
+    losses: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+fn start<B: Backend>(model: &Classify<B>) -> Vec<Vec<f32>> {
+    flatten(model).into_iter().map(|t| t.into_data().iter::<f32>().collect()).collect()
+}
+
+fn train<B: AutodiffBackend>(
+    config: &ClassifyConfig,
+    run: &Run,
+    weights: &[Vec<f32>],
+    batches: &[HostBatch],
+) -> Trace {
+    let device = B::Device::default();
+    let model = config.init::<B>(&device).unwrap();
+    let mut optimizer = Optimizer::<B::InnerBackend>::new(&run.optimizer, &parameters::<B, _>(&model));
+    let given = |w: &Vec<f32>| Tensor::from_data(TensorData::new(w.clone(), [w.len()]), &device);
+    let mut model = unflatten_trained::<B, _>(model, weights.iter().map(given).collect());
+    let mut losses = Vec::new();
+    for batch in batches {
+        let loss = model.losses(batch.clone().to_device(&device)).total;
+        let found = gradients::<B, _>(&model, &loss.backward());
+        losses.extend(loss.into_data().iter::<f32>());
+        let values = optimizer.step(0.03, flatten(&model.valid()), found);
+        model = unflatten_trained::<B, _>(model, values);
+    }
+    let images = batches[0].clone().to_device::<B::InnerBackend>(&device).images;
+    Trace { losses, logits: model.valid().forward(images).into_data().iter::<f32>().collect() }
+}
+
+/// Trains every net on the default backend and on `B`, and compares.
+fn agrees<B: Backend>(name: &str)
+where
+    Autodiff<B>: AutodiffBackend<InnerBackend = B>,
+{
+    let mut sets: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
+    sets.push(String::new());
+    for (net, _) in NetSettings::TABLE {
+        *sets.last_mut().unwrap() = format!("net={net}");
+        let run = Run::resolve(None, &sets).unwrap();
+        let data = TrainingData::load(&run, None).unwrap();
+        let config = ClassifyConfig {
+            net: run.net.clone(),
+            nets: run.nets.clone(),
+            size: data.facts.size,
+            classes: data.facts.classes.len(),
+            mean: data.facts.mean,
+            std: data.facts.std,
+            settings: run.classify.clone(),
+        };
+        let batches: Vec<HostBatch> = data.train.epoch(0, 0).take(STEPS).collect();
+        assert_eq!(batches.len(), STEPS);
+        Flex::seed(&Default::default(), 1);
+        let weights = start(&config.init::<Flex>(&Default::default()).unwrap());
+
+        let wanted = train::<Autodiff<Flex>>(&config, &run, &weights, &batches);
+        let found = train::<Autodiff<B>>(&config, &run, &weights, &batches);
+        let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+        let (first, last) = (mean(&wanted.losses[..10]), mean(&wanted.losses[STEPS - 10..]));
+        assert!(last < first, "{net} learns nothing: {:?}", wanted.losses);
+        for (step, (w, f)) in wanted.losses.iter().zip(&found.losses).enumerate() {
+            assert!((w - f).abs() <= 1e-3 * w, "{net} on {name}: loss {f} at step {step}; flex has {w}");
+        }
+        let apart = wanted.logits.iter().zip(&found.logits).map(|(w, f)| (w - f).abs()).fold(0.0, f32::max);
+        eprintln!("{net} on {name}: logits within {apart:e} after {STEPS} steps");
+        assert!(apart <= 1e-4, "{net} on {name}: logits {apart} apart after {STEPS} steps");
+    }
+}
+
+#[test]
+fn ndarray() {
+    agrees::<NdArray>("ndarray");
+}
+
+#[cfg(feature = "tch")]
+#[test]
+fn tch() {
+    agrees::<burn_tch::LibTorch>("tch");
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn wgpu() {
+    agrees::<burn_wgpu::Wgpu>("wgpu");
+}
+
+/// Where a CPU stands in for a graphics card, the default device and the CPU are two devices of one driver.
+#[cfg(feature = "wgpu")]
+#[test]
+fn two_devices_of_wgpu_train_as_one_does() {
+    use burn_wgpu::{Wgpu, WgpuDevice};
+    use mnist_train::{
+        learner::Session,
+        log::read_metrics,
+        registry,
+        rundir::{Provenance, RunDir, SavedRun},
+    };
+    if <Wgpu as Backend>::device_count(3) == 0 {
+        return;
+    }
+    let mut sets: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
+    sets.extend(["net=cnn", "data.limit=80", "epochs=1", "log.every_steps=1"].map(String::from));
+    let run = Run::resolve(None, &sets).unwrap();
+    let mut data = TrainingData::load(&run, None).unwrap();
+    data.valid = mnist_data::Loader::new(data.valid.data().clone().into(), (0..64).collect(), 64).unwrap();
+    let train = |devices: &[WgpuDevice]| {
+        let home = tempfile::tempdir().unwrap();
+        let provenance = Provenance {
+            version: "test".into(),
+            git_commit: "test".into(),
+            backend: "wgpu".into(),
+            devices: devices.len(),
+            data_digest: data.digest.clone(),
+        };
+        let saved = SavedRun { run: run.clone(), facts: data.facts.clone(), provenance };
+        let (dir, _lock) = RunDir::create(&home.path().join("run"), &saved).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let session =
+            Session { run: &run, dir: &dir, data: &data, resume: None, stop: &stop, tell: &mut |_| {} };
+        registry::fit::<Autodiff<Wgpu>>(&data.facts, session, devices).unwrap();
+        read_metrics(&dir.metrics()).unwrap()
+    };
+    let one = train(&[WgpuDevice::DefaultDevice]);
+    let two = train(&[WgpuDevice::DefaultDevice, WgpuDevice::Cpu]);
+    assert_eq!(one.len(), two.len());
+    for (a, b) in one.iter().zip(&two) {
+        for (name, value) in &a.values {
+            assert!((value - b.values[name]).abs() <= 1e-3, "{name}: {value} {}", b.values[name]);
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn cuda() {
+    agrees::<burn_cuda::Cuda>("cuda");
+}
+
+#[cfg(feature = "candle")]
+#[allow(deprecated)]
+#[test]
+fn candle() {
+    agrees::<burn_candle::Candle>("candle");
+}

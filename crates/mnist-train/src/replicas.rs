@@ -1,0 +1,192 @@
+//! Gradients of one update, on one device or shared among several.
+//!
+//! Data parallelism as burn-train's multi-device learner does it with its optimizer on the main device: every
+//! device has a copy of the model and a thread, each batch is cut into as many parts, Burn's
+//! [`Tensor::to_device`] carries weights out and gradients back, and one optimizer makes the update. We depart
+//! in what is sent: flat lists of tensors, not Burn's `fork`, because a forked module shares its running
+//! statistics with the original and moves them to its own device while that is at work. And a part weighs as
+//! much as it has images, so that the sum is the gradient of the mean over the whole batch.
+//!
+//! What is random in the model is drawn from the backend's generator, one for all devices of the process: with
+//! several of them, dropout is not the same from run to run. Everything else is.
+//!
+//! BatchNorm sees the part of its device; the statistics that are kept are the main device's, as in PyTorch's
+//! DistributedDataParallel.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+use burn::{
+    module::AutodiffModule,
+    tensor::{
+        Tensor,
+        backend::{AutodiffBackend, Backend},
+    },
+};
+use mnist_data::{HostBatch, Key};
+use mnist_model::objectives::{Objective, ObjectiveConfig};
+
+use crate::{
+    error::{Result, TrainError},
+    optimizer::accumulate,
+    tensors::{flatten, gradients, unflatten_trained},
+};
+
+/// Gradients in the order of [`flatten`], and the named losses, all on the main device.
+pub(crate) struct Found<B: Backend> {
+    pub(crate) gradients: Vec<Option<Tensor<B, 1>>>,
+    pub(crate) parts: Parts<B>,
+}
+
+/// Named losses of one update, each `[1]`, still on the device.
+pub(crate) struct Parts<B: Backend> {
+    pub(crate) names: Vec<&'static str>,
+    pub(crate) values: Vec<Tensor<B, 1>>,
+}
+
+impl<B: Backend> Found<B> {
+    fn add(&mut self, more: Self) {
+        let gradients = std::mem::take(&mut self.gradients);
+        self.gradients = accumulate(Some(gradients), more.gradients);
+        let values = std::mem::take(&mut self.parts.values);
+        self.parts.values = values.into_iter().zip(more.parts.values).map(|(a, b)| a + b).collect();
+    }
+}
+
+/// The devices that share the work; without others it is all done on the main one, in the caller's thread.
+pub(crate) struct Replicas<B: AutodiffBackend> {
+    main: B::Device,
+    others: Vec<Worker<B>>,
+}
+
+impl<B: AutodiffBackend> Replicas<B> {
+    /// Makes a copy of the model for each of the `others`, with a thread that computes on it.
+    pub(crate) fn start<C>(config: &C, main: &B::Device, others: &[B::Device]) -> Result<Self>
+    where
+        C: ObjectiveConfig,
+        C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>> + 'static,
+    {
+        let others = others.iter().map(|device| {
+            let model = config.init::<B>(device).map_err(TrainError::Settings)?;
+            Worker::start(model, device.clone(), main.clone()).map_err(|e| {
+                TrainError::Settings(format!("no thread for device {device:?} can be started: {e}"))
+            })
+        });
+        Ok(Self { main: main.clone(), others: others.collect::<Result<_>>()? })
+    }
+
+    /// Gradients of the mean loss over all images of a group of batches.
+    ///
+    /// What is random in the model is a function of (`seed`, `step`, batch in the group, device).
+    pub(crate) fn gradients<M>(
+        &self,
+        model: &M,
+        group: Vec<HostBatch>,
+        seed: u64,
+        step: usize,
+    ) -> Found<B::InnerBackend>
+    where
+        M: Objective<B> + AutodiffModule<B>,
+    {
+        let images: usize = group.iter().map(HostBatch::len).sum();
+        let weights = if self.others.is_empty() { Vec::new() } else { flatten(&model.valid()) };
+        let mut sum = Found { gradients: Vec::new(), parts: Parts { names: Vec::new(), values: Vec::new() } };
+        for (i, batch) in group.into_iter().enumerate() {
+            let key = Key::new(seed).named("step").with(step as u64).with(i as u64);
+            let mut parts = batch.split(1 + self.others.len()).into_iter();
+            let Some(own) = parts.next() else { continue };
+            let mut busy = Vec::new();
+            for (device, (worker, part)) in self.others.iter().zip(parts).enumerate() {
+                let seed = key.with(1 + device as u64).seed();
+                worker.begin(Task { weights: weights.clone(), part, images, seed });
+                busy.push(worker);
+            }
+            let own = part_gradients::<B, M>(model, own, images, key.seed(), &self.main);
+            // In the order of the devices, whichever is done first: sums do not depend on time.
+            for found in std::iter::once(own).chain(busy.into_iter().map(|worker| worker.end())) {
+                if sum.gradients.is_empty() {
+                    sum = found;
+                } else {
+                    sum.add(found);
+                }
+            }
+        }
+        sum
+    }
+}
+
+/// Gradients of the loss of one part of a batch, times its share of the update's images.
+fn part_gradients<B: AutodiffBackend, M: Objective<B> + AutodiffModule<B>>(
+    model: &M,
+    part: HostBatch,
+    images: usize,
+    seed: u64,
+    device: &B::Device,
+) -> Found<B::InnerBackend> {
+    let share = part.len() as f64 / images as f64;
+    B::seed(device, seed);
+    let losses = model.losses(part.to_device(device));
+    let gradients = gradients::<B, _>(model, &losses.total.mul_scalar(share).backward());
+    let (names, values) =
+        losses.parts.into_iter().map(|p| (p.name, p.value.inner().mul_scalar(share))).unzip();
+    Found { gradients, parts: Parts { names, values } }
+}
+
+struct Task<B: Backend> {
+    weights: Vec<Tensor<B, 1>>,
+    part: HostBatch,
+    images: usize,
+    seed: u64,
+}
+
+/// A thread with a copy of the model on its own device. It ends when its worker is dropped.
+struct Worker<B: AutodiffBackend> {
+    tasks: Sender<Task<B::InnerBackend>>,
+    found: Receiver<thread::Result<Found<B::InnerBackend>>>,
+}
+
+impl<B: AutodiffBackend> Worker<B> {
+    fn start<M>(mut model: M, device: B::Device, main: B::Device) -> std::io::Result<Self>
+    where
+        M: Objective<B> + AutodiffModule<B> + 'static,
+    {
+        let (tasks, inbox) = channel::<Task<B::InnerBackend>>();
+        let (outbox, found) = channel();
+        let mut work = move |Task { weights, part, images, seed }| {
+            let weights = weights.into_iter().map(|w: Tensor<_, 1>| w.to_device(&device)).collect();
+            model = unflatten_trained::<B, _>(model.clone(), weights);
+            let Found { gradients, parts } = part_gradients::<B, M>(&model, part, images, seed, &device);
+            let gradients = gradients.into_iter().map(|g| g.map(|g| g.to_device(&main))).collect();
+            let values = parts.values.into_iter().map(|v| v.to_device(&main)).collect();
+            Found { gradients, parts: Parts { names: parts.names, values } }
+        };
+        thread::Builder::new().name("replica".into()).spawn(move || {
+            for task in inbox {
+                let found = catch_unwind(AssertUnwindSafe(|| work(task)));
+                let failed = found.is_err();
+                if outbox.send(found).is_err() || failed {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { tasks, found })
+    }
+
+    fn begin(&self, task: Task<B::InnerBackend>) {
+        if self.tasks.send(task).is_err() {
+            unreachable!("a worker ends only when it has told why");
+        }
+    }
+
+    /// What came of the task; a panic of the device's thread goes on in this one.
+    fn end(&self) -> Found<B::InnerBackend> {
+        match self.found.recv() {
+            Ok(Ok(found)) => found,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => unreachable!("a worker answers every task"),
+        }
+    }
+}
