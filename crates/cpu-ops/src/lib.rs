@@ -40,23 +40,22 @@
 #![cfg_attr(not(any(feature = "flex", feature = "ndarray")), allow(dead_code, unused_variables))]
 
 mod attention;
+mod conv;
 mod conv2d;
+mod conv_transpose2d;
 mod cross_entropy;
 mod dropout;
 mod elementwise;
 mod gelu;
-mod conv;
-mod conv2d;
-mod conv_transpose2d;
 mod gemm;
 mod host;
 mod linear;
 mod norm;
 mod operation;
-mod rows;
-mod silu;
 mod product;
+mod rows;
 mod scratch;
+mod silu;
 mod simd;
 mod softmax;
 mod special;

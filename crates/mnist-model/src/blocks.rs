@@ -12,7 +12,7 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{Tensor, backend::Backend},
 };
-use cpu_ops::Conv2dOptions;
+use cpu_ops::{Conv2dOptions, ConvTranspose2dOptions};
 
 /// A square convolution with `kernel / 2` padding, so that stride 1 keeps the size; on CPU backends one fused
 /// operation with what follows it.
@@ -62,6 +62,55 @@ impl<B: Backend> Conv<B> {
         let [_outputs, _inputs, height, width] = self.weight.dims();
         let options = Conv2dOptions { stride: [self.stride; 2], padding: [height / 2, width / 2], ..then };
         cpu_ops::conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options)
+    }
+}
+
+/// A square transposed convolution that multiplies height and width by its stride; on CPU backends one fused
+/// operation with what follows it.
+#[derive(Module, Debug)]
+pub struct ConvTranspose<B: Backend> {
+    /// `[inputs, outputs, kernel, kernel]`.
+    pub weight: Param<Tensor<B, 4>>,
+    /// `[outputs]`.
+    pub bias: Param<Tensor<B, 1>>,
+    stride: usize,
+}
+
+/// A [`ConvTranspose`] from `channels[0]` to `channels[1]` with He initialisation and zero bias; `kernel` is
+/// `stride` or more than it by an even number.
+pub fn conv_transpose2d<B: Backend>(
+    channels: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    device: &B::Device,
+) -> ConvTranspose<B> {
+    let [inputs, outputs] = channels;
+    // Each output pixel is reached by `(kernel / stride)^2` weights of each input channel.
+    let fan_in = (inputs * kernel * kernel / (stride * stride)).max(1);
+    ConvTranspose {
+        weight: he_normal().init_with([inputs, outputs, kernel, kernel], Some(fan_in), None, device),
+        bias: Initializer::Zeros.init([outputs], device),
+        stride,
+    }
+}
+
+impl<B: Backend> ConvTranspose<B> {
+    /// `[batch, inputs, height, width]` to `[batch, outputs, height * stride, width * stride]`.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.fused(x, false)
+    }
+
+    /// As [`ConvTranspose::forward`], then ReLU.
+    pub fn forward_relu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.fused(x, true)
+    }
+
+    fn fused(&self, x: Tensor<B, 4>, relu: bool) -> Tensor<B, 4> {
+        let [_inputs, _outputs, kernel, _] = self.weight.dims();
+        let padding = [(kernel - self.stride) / 2; 2];
+        let options =
+            ConvTranspose2dOptions { stride: [self.stride; 2], padding, relu, ..Default::default() };
+        cpu_ops::conv_transpose2d(x, self.weight.val(), Some(self.bias.val()), options)
     }
 }
 

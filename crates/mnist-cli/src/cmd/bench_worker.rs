@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::{
     args::Common,
-    device::{BackendName, Compute, Job},
+    device::{Compute, Job, Place},
     show,
 };
 
@@ -114,25 +114,25 @@ struct Piece<'a> {
 
 /// Serves until stdin ends.
 pub(crate) fn run(common: &Common) -> Result<ExitCode> {
-    let name = BackendName::choose(common.backend)?;
-    name.run(Serve { common, name })
+    let place = Place::choose(common)?;
+    place.run(Serve { common, backend: place.name() })
 }
 
 struct Serve<'a> {
     common: &'a Common,
-    name: BackendName,
+    backend: &'static str,
 }
 
 impl Job for Serve<'_> {
     type Output = ExitCode;
 
-    fn run<B: Compute>(self, device: B::Device) -> Result<ExitCode> {
+    fn run<B: Compute>(self, device: &B::Device, _: &[B::Device]) -> Result<ExitCode> {
         let mut piece = None;
         let mut out = std::io::stdout().lock();
         for line in std::io::stdin().lock().lines() {
             let answer = serde_json::from_str(&line?)
                 .context("this is no request")
-                .and_then(|request| self.answer::<B>(request, &mut piece, &device));
+                .and_then(|request| self.answer::<B>(request, &mut piece, device));
             let answer = answer.unwrap_or_else(|error| serde_json::json!({ "error": show::report(&error) }));
             writeln!(out, "{answer}")?;
             out.flush()?;

@@ -6,7 +6,6 @@ use anyhow::{Result, bail};
 use burn::{
     backend::Autodiff,
     module::{AutodiffModule, Module},
-    nn::conv::ConvTranspose2dConfig,
     tensor::{Distribution, Tensor},
 };
 use mnist_model::{blocks, parameters::parameter_count};
@@ -31,8 +30,9 @@ pub(super) fn prepare<B: Compute>(name: &str, device: &B::Device) -> Result<Piec
     Ok(match name {
         "conv2d" => on.layer(maps, blocks::conv2d::<Auto<B>>([32, 64], 3, 2, true, d), |m, x| m.forward(x)),
         "conv-transpose2d" => {
-            let up = ConvTranspose2dConfig::new([64, 32], [4, 4]).with_stride([2, 2]).with_padding([1, 1]);
-            on.layer([BATCH, 64, 14, 14], up.init::<Auto<B>>(d), |m, x| m.forward(x))
+            on.layer([BATCH, 64, 14, 14], blocks::conv_transpose2d::<Auto<B>>([64, 32], 4, 2, d), |m, x| {
+                m.forward(x)
+            })
         }
         "batch-norm" => on.layer(maps, blocks::batch_norm::<Auto<B>>(32, d), |m, x| m.forward(x)),
         "group-norm" => on.layer(maps, blocks::layer_norm::<Auto<B>>(32, d), |m, x| {

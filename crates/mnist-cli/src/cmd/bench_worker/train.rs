@@ -46,12 +46,13 @@ impl Trial {
             provenance: Provenance {
                 version: env!("CARGO_PKG_VERSION").into(),
                 git_commit: env!("MNIST_GIT_COMMIT").into(),
-                backend: serve.name.name().into(),
+                backend: serve.backend.into(),
+                devices: 1,
                 data_digest: data.digest.clone(),
             },
             run,
         };
-        let name = format!("bench-{}-{}", serve.name.name(), std::process::id());
+        let name = format!("bench-{}-{}", serve.backend, std::process::id());
         let (dir, _lock) = RunDir::create(&serve.common.runs.join(name), &saved)?;
         Ok(Self { dir, saved, data, _lock })
     }
@@ -65,7 +66,7 @@ impl Trial {
     ) -> Result<()> {
         let session =
             Session { run: &self.saved.run, dir: &self.dir, data: &self.data, resume: None, stop, tell };
-        registry::fit::<B::Training>(&self.saved.facts, session, device)?;
+        registry::fit::<B::Training>(&self.saved.facts, session, std::slice::from_ref(device))?;
         Ok(())
     }
 }
