@@ -21,6 +21,11 @@ use mnist_train::TrainError;
 
 use crate::args::{Args, Command};
 
+/// A training step frees as much memory as the next one takes: this allocator keeps it, where the system's gives
+/// it back and has every page mapped again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let done = start(&args).and_then(|()| match &args.command {
