@@ -84,19 +84,18 @@ vectorised! {
         y: &'a mut [f32],
     ) -> Vec<Spread> {
         let [weight, bias] = affine.map(|values| values.chunks_exact(of.channels()));
-        let size = of.channels() * of.planes.area;
-        let groups = x.chunks_exact(size).zip(y.chunks_exact_mut(size)).zip(weight.zip(bias));
-        groups
-            .map(|((x, y), (weight, bias))| {
-                let spread = Spread::of(x, of.epsilon);
-                let planes = x.chunks_exact(of.planes.area).zip(y.chunks_exact_mut(of.planes.area));
-                for ((x, y), (&weight, &bias)) in planes.zip(weight.iter().zip(bias)) {
-                    let scale = weight * spread.inverse;
-                    map(y, [x, x, x], |x, _, _| (x - spread.mean).mul_add(scale, bias));
-                }
-                spread
-            })
-            .collect()
+        let [size, area] = [of.channels() * of.planes.area, of.planes.area];
+        let mut spreads = Vec::with_capacity(of.groups);
+        for ((x, y), (weight, bias)) in x.chunks_exact(size).zip(y.chunks_exact_mut(size)).zip(weight.zip(bias)) {
+            let spread = Spread::of(x, of.epsilon);
+            let planes = x.chunks_exact(area).zip(y.chunks_exact_mut(area));
+            for ((x, y), (&weight, &bias)) in planes.zip(weight.iter().zip(bias)) {
+                let scale = weight * spread.inverse;
+                map(y, [x, x, x], |x, _, _| (x - spread.mean).mul_add(scale, bias));
+            }
+            spreads.push(spread);
+        }
+        spreads
     }
 }
 
@@ -110,33 +109,31 @@ vectorised! {
         spreads: &'a [Spread],
         dx: &'a mut [f32],
     ) -> Vec<[f64; 2]> {
-        let area = of.planes.area;
-        let planes = || {
-            let [x, dy] = from.map(|values| values.chunks_exact(area));
-            x.zip(dy)
-        };
-        let spread = |channel: usize| spreads[channel / of.channels()];
-        let sums: Vec<_> = planes()
-            .enumerate()
-            .map(|(channel, (x, dy))| {
-                let Spread { mean, inverse } = spread(channel);
-                let [sum, product] = gradient_sums([x, dy, dy], mean, |_, dy, _| dy);
-                [sum, product * f64::from(inverse)]
-            })
-            .collect();
-        for (channel, (dx, (x, dy))) in dx.chunks_exact_mut(area).zip(planes()).enumerate() {
-            let first = channel / of.channels() * of.channels();
-            let Spread { mean, inverse } = spread(channel);
-            let scale = weight[channel] * inverse;
+        let [channels, area] = [of.channels(), of.planes.area];
+        let [x, dy] = from.map(|values| values.chunks_exact(area));
+        let mut sums = Vec::with_capacity(of.planes.channels);
+        for (channel, (x, dy)) in x.zip(dy).enumerate() {
+            let Spread { mean, inverse } = spreads[channel / channels];
+            let [sum, product] = gradient_sums([x, dy, dy], mean, |_, dy, _| dy);
+            sums.push([sum, product * f64::from(inverse)]);
+        }
+        let [x, dy] = from.map(|values| values.chunks_exact(channels * area));
+        for (group, (dx, (x, dy))) in dx.chunks_exact_mut(channels * area).zip(x.zip(dy)).enumerate() {
+            let Spread { mean, inverse } = spreads[group];
+            let weight = &weight[group * channels..][..channels];
             let mut weighted = [0.0; 2];
-            for (sums, &weight) in sums[first..].iter().zip(&weight[first..]).take(of.channels()) {
-                for (weighted, sum) in weighted.iter_mut().zip(sums) {
-                    *weighted += sum * f64::from(weight);
-                }
+            for (sums, &weight) in sums[group * channels..].iter().zip(weight) {
+                weighted[0] += sums[0] * f64::from(weight);
+                weighted[1] += sums[1] * f64::from(weight);
             }
-            let part = -f64::from(inverse) / (of.channels() * area) as f64;
-            let [offset, slope] = [part * weighted[0], part * weighted[1] * f64::from(inverse)].map(|v| v as f32);
-            map(dx, [x, dy, dy], |x, dy, _| dy.mul_add(scale, (x - mean).mul_add(slope, offset)));
+            let part = -f64::from(inverse) / (channels * area) as f64;
+            let offset = (part * weighted[0]) as f32;
+            let slope = (part * weighted[1] * f64::from(inverse)) as f32;
+            let planes = dx.chunks_exact_mut(area).zip(x.chunks_exact(area).zip(dy.chunks_exact(area)));
+            for ((dx, (x, dy)), &weight) in planes.zip(weight) {
+                let scale = weight * inverse;
+                map(dx, [x, dy, dy], |x, dy, _| dy.mul_add(scale, (x - mean).mul_add(slope, offset)));
+            }
         }
         sums
     }

@@ -82,16 +82,15 @@ vectorised! {
     /// Normalises some rows into `y`.
     fn normalise<'a>(x: &'a [f32], affine: [&'a [f32]; 2], epsilon: f64, y: &'a mut [f32]) -> Vec<Spread> {
         let [weight, bias] = affine;
-        x.chunks_exact(weight.len())
-            .zip(y.chunks_exact_mut(weight.len()))
-            .map(|(x, y)| {
-                let spread = Spread::of(x, epsilon);
-                map(y, [x, weight, bias], |x, weight, bias| {
-                    ((x - spread.mean) * spread.inverse).mul_add(weight, bias)
-                });
-                spread
-            })
-            .collect()
+        let mut spreads = Vec::with_capacity(x.len() / weight.len());
+        for (x, y) in x.chunks_exact(weight.len()).zip(y.chunks_exact_mut(weight.len())) {
+            let spread = Spread::of(x, epsilon);
+            map(y, [x, weight, bias], |x, weight, bias| {
+                ((x - spread.mean) * spread.inverse).mul_add(weight, bias)
+            });
+            spreads.push(spread);
+        }
+        spreads
     }
 }
 
