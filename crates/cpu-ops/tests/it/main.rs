@@ -5,6 +5,9 @@
 
 mod against_burn;
 mod against_pytorch;
+mod cross_entropy;
+mod dropout;
+mod elementwise;
 mod paths;
 mod support;
 mod threads;
