@@ -1,6 +1,6 @@
 //! Milliseconds of forward + backward: this crate's functions of elements and rows against Burn's own, in turns.
 //!
-//! `cargo run --release -p cpu-ops --all-features --example bench_elementwise [-- ROUNDS]`
+//! `cargo run --release -p cpu-ops --all-features --example bench_elementwise [-- ROUNDS [NAME]]`
 
 #![allow(clippy::print_stdout)]
 
@@ -15,7 +15,7 @@ use burn::{
 /// Makes a loss from numbers.
 type Function<B> = Box<dyn Fn(Tensor<B, 2>) -> Tensor<B, 1>>;
 
-/// What is measured, the shape (the last two dimensions; the others change nothing), ours and Burn's.
+/// What is measured, its shape as rows, ours and Burn's.
 type Work<B> = (&'static str, [usize; 2], Function<B>, Function<B>);
 
 fn sums<B: AutodiffBackend>(function: impl Fn(Tensor<B, 2>) -> Tensor<B, 2> + 'static) -> Function<B> {
@@ -71,10 +71,10 @@ fn median(times: &mut [f64]) -> f64 {
     times[times.len() / 2]
 }
 
-fn measure<B: AutodiffBackend>(name: &str, rounds: usize) {
+fn measure<B: AutodiffBackend>(name: &str, rounds: usize, only: &str) {
     let device = Default::default();
     println!("{name:<32} {:>9} {:>9} {:>7}", "ours, ms", "Burn, ms", "ratio");
-    for (work, shape, ours, burns) in works::<B>() {
+    for (work, shape, ours, burns) in works::<B>().into_iter().filter(|work| work.0.starts_with(only)) {
         let x = Tensor::<B, 2>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad();
         let mut times = [Vec::new(), Vec::new()];
         for round in 0..rounds + 2 {
@@ -93,6 +93,7 @@ fn measure<B: AutodiffBackend>(name: &str, rounds: usize) {
 
 fn main() {
     let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(21);
-    measure::<Autodiff<burn_flex::Flex>>("flex", rounds);
-    measure::<Autodiff<burn_ndarray::NdArray>>("ndarray", rounds.min(5));
+    let only = std::env::args().nth(2).unwrap_or_default();
+    measure::<Autodiff<burn_flex::Flex>>("flex", rounds, &only);
+    measure::<Autodiff<burn_ndarray::NdArray>>("ndarray", rounds.min(5), &only);
 }

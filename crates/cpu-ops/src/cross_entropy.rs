@@ -4,7 +4,18 @@
 //! Log-softmax, the choice of the target's column and the smoothing are one pass over the logits; of it two
 //! numbers a row are kept, from which the backward pass computes `softmax - target` in another.
 
+use std::sync::Arc;
+
 use burn::tensor::{Int, Tensor, activation, backend::Backend};
+use rayon::prelude::*;
+
+use crate::{
+    elementwise::by_blocks,
+    operation::{Forward, Operation, Pass, Reads, has_fast_path, primitive, run, tensor},
+    rows::{max, rows_of_a_thread, sum, sum_of_exp},
+    simd::vectorised,
+    special::exp,
+};
 
 /// Cross-entropy of each sample, in nats.
 ///
@@ -24,8 +35,7 @@ pub fn cross_entropy_per_sample<B: Backend>(
     smoothing: f32,
 ) -> Tensor<B, 1> {
     let [batch, _classes] = check(&logits, &targets);
-    #[cfg(any(feature = "flex", feature = "ndarray"))]
-    let (logits, targets) = match fast::run(logits, targets, smoothing, false) {
+    let (logits, targets) = match fast(logits, targets, smoothing, false) {
         Ok(losses) => return losses,
         Err(inputs) => inputs,
     };
@@ -51,8 +61,7 @@ pub fn cross_entropy<B: Backend>(
     smoothing: f32,
 ) -> Tensor<B, 1> {
     check(&logits, &targets);
-    #[cfg(any(feature = "flex", feature = "ndarray"))]
-    let (logits, targets) = match fast::run(logits, targets, smoothing, true) {
+    let (logits, targets) = match fast(logits, targets, smoothing, true) {
         Ok(mean) => return mean,
         Err(inputs) => inputs,
     };
@@ -65,131 +74,115 @@ fn check<B: Backend>(logits: &Tensor<B, 2>, targets: &Tensor<B, 1, Int>) -> [usi
     [batch, classes]
 }
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-mod fast {
-    use std::sync::Arc;
+/// Logits and targets of a call.
+type Inputs<B> = (Tensor<B, 2>, Tensor<B, 1, Int>);
 
-    use burn::tensor::{Int, Tensor, backend::Backend};
-    use rayon::prelude::*;
+fn fast<B: Backend>(
+    logits: Tensor<B, 2>,
+    targets: Tensor<B, 1, Int>,
+    smoothing: f32,
+    mean: bool,
+) -> Result<Tensor<B, 1>, Inputs<B>> {
+    if !has_fast_path::<B>() {
+        return Err((logits, targets));
+    }
+    let [_batch, classes] = logits.dims();
+    let indices = targets.to_data().iter::<i64>().map(|target| index(target, classes)).collect();
+    let operation = CrossEntropy { targets: indices, classes, smoothing, mean };
+    run::<B, _, 1>(&operation, [primitive(logits)])
+        .map(|(losses, _)| tensor(losses))
+        .map_err(|[logits]| (tensor(logits), targets))
+}
 
-    use crate::{
-        elementwise::by_blocks,
-        operation::{self, Forward, Operation, Pass, Reads, has_fast_path, primitive, tensor},
-        rows::{max, rows_of_a_thread, sum, sum_of_exp},
-        simd::vectorised,
-        special::exp,
-    };
+fn index(target: i64, classes: usize) -> usize {
+    match usize::try_from(target) {
+        Ok(index) if index < classes => index,
+        _ => panic!("the target {target} is not one of {classes} classes"),
+    }
+}
 
-    /// Logits and targets of a call.
-    type Inputs<B> = (Tensor<B, 2>, Tensor<B, 1, Int>);
+#[derive(Clone, Debug)]
+struct CrossEntropy {
+    targets: Arc<[usize]>,
+    classes: usize,
+    smoothing: f32,
+    /// Whether the output is the mean instead of each sample's loss.
+    mean: bool,
+}
 
-    pub(super) fn run<B: Backend>(
-        logits: Tensor<B, 2>,
-        targets: Tensor<B, 1, Int>,
-        smoothing: f32,
-        mean: bool,
-    ) -> Result<Tensor<B, 1>, Inputs<B>> {
-        if !has_fast_path::<B>() {
-            return Err((logits, targets));
-        }
-        let [_batch, classes] = logits.dims();
-        let indices = targets.to_data().iter::<i64>().map(|target| index(target, classes)).collect();
-        let operation = CrossEntropy { targets: indices, classes, smoothing, mean };
-        operation::run::<B, _, 1>(&operation, [primitive(logits)])
-            .map(|(losses, _)| tensor(losses))
-            .map_err(|[logits]| (tensor(logits), targets))
+/// Of one row: what to take off its logits to have logarithms of probabilities, in two parts that are taken off
+/// one after the other, because their sum would be rounded.
+#[derive(Clone, Copy, Debug)]
+struct Shift {
+    max: f32,
+    log_sum: f32,
+}
+
+impl Operation<1> for CrossEntropy {
+    type Kept = Vec<Shift>;
+
+    fn forward(&self, [x]: [&[f32]; 1], _keep: bool) -> Forward<Vec<Shift>> {
+        let (shifts, losses): (Vec<Shift>, Vec<f32>) = (x.par_chunks_exact(self.classes.max(1)))
+            .zip(&self.targets[..])
+            .with_min_len(rows_of_a_thread(self.classes))
+            .map(|(row, &target)| row_loss(row, target, self.smoothing))
+            .unzip();
+        let output = if self.mean { vec![mean(&losses)] } else { losses };
+        Forward { shape: vec![output.len()], output, kept: shifts }
     }
 
-    fn index(target: i64, classes: usize) -> usize {
-        match usize::try_from(target) {
-            Ok(index) if index < classes => index,
-            _ => panic!("the target {target} is not one of {classes} classes"),
-        }
+    fn reads(&self, _wanted: [bool; 1]) -> Reads<1> {
+        Reads { inputs: [true], output: false }
     }
 
-    #[derive(Clone, Debug)]
-    struct CrossEntropy {
-        targets: Arc<[usize]>,
-        classes: usize,
-        smoothing: f32,
-        /// Whether the output is the mean instead of each sample's loss.
-        mean: bool,
-    }
-
-    /// Of one row: what to take off its logits to have logarithms of probabilities, in two parts that are taken off
-    /// one after the other, because their sum would be rounded.
-    #[derive(Clone, Copy, Debug)]
-    struct Shift {
-        max: f32,
-        log_sum: f32,
-    }
-
-    impl Operation<1> for CrossEntropy {
-        type Kept = Vec<Shift>;
-
-        fn forward(&self, [x]: [&[f32]; 1], _keep: bool) -> Forward<Vec<Shift>> {
-            let (shifts, losses): (Vec<Shift>, Vec<f32>) = (x.par_chunks_exact(self.classes.max(1)))
-                .zip(&self.targets[..])
-                .with_min_len(rows_of_a_thread(self.classes))
-                .map(|(row, &target)| row_loss(row, target, self.smoothing))
-                .unzip();
-            let output = if self.mean { vec![mean(&losses)] } else { losses };
-            Forward { shape: vec![output.len()], output, kept: shifts }
-        }
-
-        fn reads(&self, _wanted: [bool; 1]) -> Reads<1> {
-            Reads { inputs: [true], output: false }
-        }
-
-        fn backward(&self, pass: Pass<'_, Vec<Shift>, 1>) -> [Vec<f32>; 1] {
-            let ([x], classes) = (pass.inputs, self.classes);
-            let share = 1.0 / self.targets.len() as f32;
-            let uniform = self.smoothing / classes as f32;
-            [by_blocks(x.len(), |range, mut dx| {
-                let mut at = range.start;
-                // Rows and parts of rows in this block.
-                while !dx.is_empty() {
-                    let (row, column) = (at / classes, at % classes);
-                    let count = (classes - column).min(dx.len());
-                    let part;
-                    (part, dx) = dx.split_at_mut(count);
-                    let dy = if self.mean { pass.dy[0] * share } else { pass.dy[row] };
-                    row_slopes(&x[at..][..count], pass.kept[row], uniform, dy, part);
-                    if let Some(dx) =
-                        self.targets[row].checked_sub(column).and_then(|target| part.get_mut(target))
-                    {
-                        *dx -= (1.0 - self.smoothing) * dy;
-                    }
-                    at += count;
+    fn backward(&self, pass: Pass<'_, Vec<Shift>, 1>) -> [Vec<f32>; 1] {
+        let ([x], classes) = (pass.inputs, self.classes);
+        let share = 1.0 / self.targets.len() as f32;
+        let uniform = self.smoothing / classes as f32;
+        [by_blocks(x.len(), |range, mut dx| {
+            let mut at = range.start;
+            // Rows and parts of rows in this block.
+            while !dx.is_empty() {
+                let (row, column) = (at / classes, at % classes);
+                let count = (classes - column).min(dx.len());
+                let part;
+                (part, dx) = dx.split_at_mut(count);
+                let dy = if self.mean { pass.dy[0] * share } else { pass.dy[row] };
+                row_slopes(&x[at..][..count], pass.kept[row], uniform, dy, part);
+                if let Some(dx) =
+                    self.targets[row].checked_sub(column).and_then(|target| part.get_mut(target))
+                {
+                    *dx -= (1.0 - self.smoothing) * dy;
                 }
-            })]
-        }
-    }
-
-    /// In the order of the samples.
-    fn mean(losses: &[f32]) -> f32 {
-        (losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64) as f32
-    }
-
-    vectorised! {
-        fn row_loss<'a>(row: &'a [f32], target: usize, smoothing: f32) -> (Shift, f32) {
-            let max = max(row);
-            let log_sum = sum_of_exp(row, max).ln();
-            let of_target = (row[target] - max) - log_sum;
-            if smoothing == 0.0 {
-                return (Shift { max, log_sum }, -of_target);
+                at += count;
             }
-            let of_uniform = (sum(row) / row.len() as f32 - max) - log_sum;
-            (Shift { max, log_sum }, -((1.0 - smoothing) * of_target + smoothing * of_uniform))
-        }
+        })]
     }
+}
 
-    vectorised! {
-        /// `dy * (softmax - uniform)`.
-        fn row_slopes<'a>(x: &'a [f32], shift: Shift, uniform: f32, dy: f32, dx: &'a mut [f32]) {
-            for (dx, &x) in dx.iter_mut().zip(x) {
-                *dx = (exp((x - shift.max) - shift.log_sum) - uniform) * dy;
-            }
+/// In the order of the samples.
+fn mean(losses: &[f32]) -> f32 {
+    (losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64) as f32
+}
+
+vectorised! {
+    fn row_loss<'a>(row: &'a [f32], target: usize, smoothing: f32) -> (Shift, f32) {
+        let max = max(row);
+        let log_sum = sum_of_exp(row, max).ln();
+        let of_target = (row[target] - max) - log_sum;
+        if smoothing == 0.0 {
+            return (Shift { max, log_sum }, -of_target);
+        }
+        let of_uniform = (sum(row) / row.len() as f32 - max) - log_sum;
+        (Shift { max, log_sum }, -((1.0 - smoothing) * of_target + smoothing * of_uniform))
+    }
+}
+
+vectorised! {
+    /// `dy * (softmax - uniform)`.
+    fn row_slopes<'a>(x: &'a [f32], shift: Shift, uniform: f32, dy: f32, dx: &'a mut [f32]) {
+        for (dx, &x) in dx.iter_mut().zip(x) {
+            *dx = (exp((x - shift.max) - shift.log_sum) - uniform) * dy;
         }
     }
 }

@@ -99,25 +99,12 @@ pub(crate) const BLOCK: usize = 1 << 10;
 /// Fewer than twice as many blocks are left to one thread: waking another costs more.
 const BLOCKS_OF_A_THREAD: usize = 32;
 
-/// A vector whose blocks `fill` writes, [`BLOCK`] by [`BLOCK`]; it is called with the range of a block and
-/// its elements, which are 0.
-///
-/// Blocks are written once, where they stay: a buffer that is filled with zeros first costs another pass over
-/// memory.
+/// A vector of zeros whose blocks `fill` overwrites, [`BLOCK`] by [`BLOCK`]; it is called with the range of a
+/// block and its elements.
 pub(crate) fn by_blocks(len: usize, fill: impl Fn(Range<usize>, &mut [f32]) + Sync) -> Vec<f32> {
-    let blocks: Vec<[f32; BLOCK]> = (0..len.div_ceil(BLOCK))
-        .into_par_iter()
-        .with_min_len(BLOCKS_OF_A_THREAD)
-        .map(|index| {
-            let mut block = [0.0; BLOCK];
-            let range = index * BLOCK..len.min((index + 1) * BLOCK);
-            let count = range.len();
-            fill(range, &mut block[..count]);
-            block
-        })
-        .collect();
-    let mut values = blocks.into_flattened();
-    values.truncate(len);
+    let mut values = vec![0.0; len];
+    let blocks = values.par_chunks_mut(BLOCK).with_min_len(BLOCKS_OF_A_THREAD).enumerate();
+    blocks.for_each(|(index, block)| fill(index * BLOCK..index * BLOCK + block.len(), block));
     values
 }
 

@@ -2,6 +2,11 @@
 
 use burn::tensor::{Tensor, activation, backend::Backend};
 
+use crate::{
+    elementwise::{Function, map},
+    special::{normal, sigmoid},
+};
+
 /// `x * P(X <= x)` of each element, with `X` from the standard normal distribution: PyTorch's default form.
 ///
 /// The relative error of the fast path is at most 6e-7, also far out on the negative side; minus infinity gives
@@ -11,8 +16,7 @@ use burn::tensor::{Tensor, activation, backend::Backend};
 /// - `x`: any
 /// - returns: the same
 pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    #[cfg(any(feature = "flex", feature = "ndarray"))]
-    let x = match crate::elementwise::map(x, fast::Gelu) {
+    let x = match map(x, Gelu) {
         Ok(y) => return y,
         Err(x) => x,
     };
@@ -26,60 +30,51 @@ pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
 /// - `x`: any
 /// - returns: the same
 pub fn gelu_tanh<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    #[cfg(any(feature = "flex", feature = "ndarray"))]
-    let x = match crate::elementwise::map(x, fast::GeluTanh) {
+    let x = match map(x, GeluTanh) {
         Ok(y) => return y,
         Err(x) => x,
     };
     activation::gelu_approximate(x)
 }
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-mod fast {
-    use crate::{
-        elementwise::Function,
-        special::{normal, sigmoid},
-    };
+#[derive(Clone, Copy, Debug)]
+struct Gelu;
 
-    #[derive(Clone, Copy, Debug)]
-    pub(super) struct Gelu;
-
-    impl Function for Gelu {
-        #[inline(always)]
-        fn value(self, x: f32) -> f32 {
-            x * normal(x).0
-        }
-
-        #[inline(always)]
-        fn slope(self, x: f32) -> f32 {
-            let (distribution, density) = normal(x);
-            x.mul_add(density, distribution)
-        }
+impl Function for Gelu {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        x * normal(x).0
     }
 
-    /// As `0.5 * (1 + tanh(z))` is the logistic function of `2 z`, this is `x * sigmoid(2 z)`.
-    #[derive(Clone, Copy, Debug)]
-    pub(super) struct GeluTanh;
+    #[inline(always)]
+    fn slope(self, x: f32) -> f32 {
+        let (distribution, density) = normal(x);
+        x.mul_add(density, distribution)
+    }
+}
 
-    /// `2 * sqrt(2 / pi)`.
-    const LINEAR: f32 = 1.595_769_1;
-    const CUBIC: f32 = LINEAR * 0.044_715;
+/// As `0.5 * (1 + tanh(z))` is the logistic function of `2 z`, this is `x * sigmoid(2 z)`.
+#[derive(Clone, Copy, Debug)]
+struct GeluTanh;
 
-    impl Function for GeluTanh {
-        #[inline(always)]
-        fn value(self, x: f32) -> f32 {
-            x * sigmoid(x * (x * x).mul_add(CUBIC, LINEAR))
-        }
+/// `2 * sqrt(2 / pi)`.
+const LINEAR: f32 = 1.595_769_1;
+const CUBIC: f32 = LINEAR * 0.044_715;
 
-        #[inline(always)]
-        fn slope(self, x: f32) -> f32 {
-            // Outside, where the slope is 0 or 1, the square would overflow.
-            let x = if x > 20.0 { 20.0 } else { x };
-            let x = if x < -20.0 { -20.0 } else { x };
-            let square = x * x;
-            let s = sigmoid(x * square.mul_add(CUBIC, LINEAR));
-            let inner = square.mul_add(3.0 * CUBIC, LINEAR);
-            (x * inner).mul_add(s * (1.0 - s), s)
-        }
+impl Function for GeluTanh {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        x * sigmoid(x * (x * x).mul_add(CUBIC, LINEAR))
+    }
+
+    #[inline(always)]
+    fn slope(self, x: f32) -> f32 {
+        // Outside, where the slope is 0 or 1, the square would overflow.
+        let x = if x > 20.0 { 20.0 } else { x };
+        let x = if x < -20.0 { -20.0 } else { x };
+        let square = x * x;
+        let s = sigmoid(x * square.mul_add(CUBIC, LINEAR));
+        let inner = square.mul_add(3.0 * CUBIC, LINEAR);
+        (x * inner).mul_add(s * (1.0 - s), s)
     }
 }

@@ -3,6 +3,11 @@
 
 use burn::tensor::{Tensor, activation, backend::Backend};
 
+use crate::{
+    elementwise::{Function, map},
+    special::sigmoid,
+};
+
 /// `x / (1 + e^-x)` of each element.
 ///
 /// The relative error of the fast path is at most 5e-7 down to `x` = -87, and smaller elements give at most
@@ -12,31 +17,25 @@ use burn::tensor::{Tensor, activation, backend::Backend};
 /// - `x`: any
 /// - returns: the same
 pub fn silu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    #[cfg(any(feature = "flex", feature = "ndarray"))]
-    let x = match crate::elementwise::map(x, fast::Silu) {
+    let x = match map(x, Silu) {
         Ok(y) => return y,
         Err(x) => x,
     };
     activation::silu(x)
 }
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-mod fast {
-    use crate::{elementwise::Function, special::sigmoid};
+#[derive(Clone, Copy, Debug)]
+struct Silu;
 
-    #[derive(Clone, Copy, Debug)]
-    pub(super) struct Silu;
+impl Function for Silu {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        x * sigmoid(x)
+    }
 
-    impl Function for Silu {
-        #[inline(always)]
-        fn value(self, x: f32) -> f32 {
-            x * sigmoid(x)
-        }
-
-        #[inline(always)]
-        fn slope(self, x: f32) -> f32 {
-            let s = sigmoid(x);
-            (x * s).mul_add(1.0 - s, s)
-        }
+    #[inline(always)]
+    fn slope(self, x: f32) -> f32 {
+        let s = sigmoid(x);
+        (x * s).mul_add(1.0 - s, s)
     }
 }

@@ -18,7 +18,6 @@
 //! ```
 
 pub mod blocks;
-pub mod loss;
 pub mod nets;
 pub mod objectives;
 pub mod parameters;

@@ -7,9 +7,10 @@
 
 use burn::{
     module::Module,
-    nn::{Dropout, DropoutConfig, pool::MaxPool2dConfig},
+    nn::pool::MaxPool2dConfig,
     tensor::{Tensor, activation::relu, backend::Backend},
 };
+use cpu_ops::dropout;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
@@ -98,7 +99,7 @@ impl CnnConfig {
             stages,
             pool: self.pool,
             features: hidden_linear(inputs * height * width, self.width, device),
-            dropout: DropoutConfig::new(self.dropout).init(),
+            dropout: self.dropout,
         }
     }
 
@@ -115,7 +116,7 @@ pub struct Cnn<B: Backend> {
     stages: Vec<Stage<B>>,
     pool: bool,
     features: Linear<B>,
-    dropout: Dropout,
+    dropout: f64,
 }
 
 #[derive(Module, Debug)]
@@ -146,7 +147,7 @@ impl<B: Backend> Encoder<B> for Cnn<B> {
             x = stage.forward(x, self.pool); // [batch, channels, height / 2, width / 2]
         }
         let x = x.flatten(1, 3); // [batch, channels * height * width]
-        self.dropout.forward(self.features.forward_relu(x)) // [batch, width]
+        dropout(self.features.forward_relu(x), self.dropout) // [batch, width]
     }
 
     fn width(&self) -> usize {

@@ -5,9 +5,9 @@
 
 use burn::{
     module::Module,
-    nn::{Dropout, DropoutConfig},
     tensor::{Tensor, backend::Backend},
 };
+use cpu_ops::dropout;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
@@ -53,7 +53,7 @@ impl MlpConfig {
             hidden.push(hidden_linear(inputs, outputs, device));
             inputs = outputs;
         }
-        Mlp { hidden, dropout: DropoutConfig::new(self.dropout).init(), width: inputs }
+        Mlp { hidden, dropout: self.dropout, width: inputs }
     }
 }
 
@@ -61,7 +61,7 @@ impl MlpConfig {
 #[derive(Module, Debug)]
 pub struct Mlp<B: Backend> {
     hidden: Vec<Linear<B>>,
-    dropout: Dropout,
+    dropout: f64,
     width: usize,
 }
 
@@ -70,7 +70,7 @@ impl<B: Backend> Encoder<B> for Mlp<B> {
         let [batch, channels, height, width] = images.dims();
         let mut x = images.reshape([batch, channels * height * width]); // [batch, 784]
         for layer in &self.hidden {
-            x = self.dropout.forward(layer.forward_relu(x)); // [batch, hidden]
+            x = dropout(layer.forward_relu(x), self.dropout); // [batch, hidden]
         }
         x
     }

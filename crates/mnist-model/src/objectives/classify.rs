@@ -2,15 +2,15 @@
 
 use burn::{
     module::Module,
-    tensor::{Int, Tensor, activation::softmax, backend::Backend},
+    tensor::{Int, Tensor, backend::Backend},
 };
+use cpu_ops::{cross_entropy, cross_entropy_per_sample, softmax};
 use mnist_data::Batch;
 use serde::{Deserialize, Serialize};
 
 use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Score};
 use crate::{
     blocks::{Linear, output_linear},
-    loss::{cross_entropy, cross_entropy_per_sample},
     nets::{Encoder, Net, NetSettings},
 };
 
@@ -117,7 +117,7 @@ impl<B: Backend> Objective<B> for Classify<B> {
     }
 
     fn probabilities(&self, images: Tensor<B, 4>) -> Option<Tensor<B, 2>> {
-        Some(softmax(self.forward(images), 1))
+        Some(softmax(self.forward(images)))
     }
 }
 
