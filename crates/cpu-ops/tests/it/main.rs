@@ -5,12 +5,12 @@
 
 mod against_burn;
 mod against_pytorch;
+mod attention;
 mod batch_norm;
+mod conv_transpose2d;
 mod group_norm;
 mod layer_norm;
-mod attention;
 mod linear;
-mod conv_transpose2d;
 mod paths;
 mod support;
 mod threads;

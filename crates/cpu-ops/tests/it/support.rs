@@ -128,6 +128,8 @@ pub(crate) fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what
         let same = (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= tolerance * size;
         assert!(same, "{what}: [{i}] is {found}, not {expected}; the largest is {size}");
     }
+}
+
 /// `arange * factor % modulus - shift`.
 pub(crate) fn ramp(count: usize, factor: usize, modulus: usize, shift: f32) -> Vec<f32> {
     (0..count).map(|i| (i * factor % modulus) as f32 - shift).collect()
