@@ -54,17 +54,8 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `out = a b`, or `out += a b` with `accumulate`; `out` holds its rows one after the other.
-///
-/// # Panics
-/// If the sizes do not fit together or a slice is too short.
-pub(crate) fn gemm(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], accumulate: bool) {
-    let [rows, cols] = [a.size[0], b.size[1]];
-    assert_eq!(Some(out.len()), rows.checked_mul(cols), "the product has {rows} rows of {cols} columns");
-    gemm_rows(a, b, out, cols, accumulate);
-}
-
-/// As [`gemm`], with `stride` elements from one row of `out` to the next; those between rows stay as they are.
+/// `out = a b`, or `out += a b` with `accumulate`, with `stride` elements from one row of `out` to the next; those
+/// between rows stay as they are.
 ///
 /// # Panics
 /// If the sizes do not fit together, a slice is too short or rows would overlap.
@@ -292,6 +283,11 @@ unsafe fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, a
 mod tests {
     use super::*;
 
+    /// Without anything between rows.
+    fn gemm(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], accumulate: bool) {
+        gemm_rows(a, b, out, b.size[1], accumulate);
+    }
+
     const A: [f32; 6] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
     const B: [f32; 6] = [1.0, 0.0, 2.0, -1.0, 0.0, 3.0];
 
@@ -384,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the product has 2 rows of 2 columns")]
+    #[should_panic(expected = "3 elements are too few for [2, 2]")]
     fn a_short_result_is_refused() {
         gemm(Matrix::rows(&A, [2, 3]), Matrix::rows(&B, [3, 2]), &mut [0.0; 3], false);
     }

@@ -43,7 +43,7 @@ impl Link {
     ///
     /// At most 16 groups, and at most 4 where the weights are large, as each holds a copy of them.
     pub(crate) fn share(&self) -> usize {
-        const LARGE: usize = 1 << 20;
+        const LARGE: usize = 1 << 17;
         let shares = if self.weights() > LARGE { 4 } else { 16 };
         self.batch.div_ceil(shares).next_multiple_of(8)
     }

@@ -8,6 +8,8 @@
 
 mod tiles;
 
+use rayon::prelude::*;
+
 use self::tiles::{Enter, Leave, SPACE, Tiles, filter, unfilter};
 use super::{
     frame::{Frame, padded},
@@ -15,7 +17,7 @@ use super::{
     method::{Asked, Method},
 };
 use crate::{
-    product::{Outer, Patches, Row},
+    product::{LANES, Outer, Patches, Row},
     scratch::Buffer,
 };
 
@@ -57,31 +59,25 @@ impl Winograd {
         let images = (fitting / area).clamp(1, 8);
         let blocks = (images * area).div_ceil(fitting);
         let block = (images * area).div_ceil(blocks).next_multiple_of(8);
+        let [mut forward, mut backward] = [Buffer::default(), Buffer::default()];
+        if asked.correlate {
+            forward = filters(weight, [g.inputs, g.outputs], |c, o| o * g.inputs + c);
+        }
+        if asked.spread {
+            backward = filters(weight, [g.outputs, g.inputs], |o, c| o * g.inputs + c);
+        }
         let mut winograd = Self {
             link: g,
             tiles,
             images,
             block,
-            forward: Buffer::zeros(if asked.correlate { SPACE * g.inputs * deep } else { 0 }),
-            backward: Buffer::zeros(if asked.spread { SPACE * g.outputs * wide } else { 0 }),
+            forward,
+            backward,
             rows: (0..block).map(|tile| Row { from: tile * wide, to: tile * deep }).collect(),
             rows_back: (0..block).map(|tile| Row { from: tile * deep, to: tile * wide }).collect(),
             corners: Default::default(),
         };
         winograd.corners = [winograd.image_read(), winograd.map_read()].map(|frame| winograd.corners(&frame));
-        let (w, _) = weight.as_chunks::<9>();
-        for (o, w) in w.chunks_exact(g.inputs).enumerate() {
-            for (c, w) in w.iter().enumerate() {
-                for (number, value) in filter(w).into_iter().enumerate() {
-                    if asked.correlate {
-                        winograd.forward.values_mut()[(number * g.inputs + c) * deep + o] = value;
-                    }
-                    if asked.spread {
-                        winograd.backward.values_mut()[(number * g.outputs + o) * wide + c] = value;
-                    }
-                }
-            }
-        }
         winograd
     }
 
@@ -134,6 +130,30 @@ impl Winograd {
         self.products(u, v, true, tiles.corners.len());
         tiles.leave(Leave::PixelGradients, v, images);
     }
+}
+
+/// `[SPACE, rows, padded(run)]` of `sizes = [rows, run]`; `kernel` says which of the weights belongs where.
+fn filters(weight: &[f32], sizes: [usize; 2], kernel: impl Fn(usize, usize) -> usize) -> Buffer {
+    let [rows, run] = sizes;
+    let width = padded(run);
+    let mut filters = Buffer::zeros(SPACE * rows * width);
+    let values = filters.values_mut();
+    let (weight, _) = weight.as_chunks::<9>();
+    // A cache line at a time: the planes of the numbers lie a multiple of 4 KiB apart and evict each other.
+    for row in 0..rows {
+        for first in (0..run).step_by(LANES) {
+            let mut lines = [[0.0; LANES]; SPACE];
+            for i in 0..LANES.min(run - first) {
+                for (line, value) in lines.iter_mut().zip(filter(&weight[kernel(row, first + i)])) {
+                    line[i] = value;
+                }
+            }
+            for (number, line) in lines.iter().enumerate() {
+                values[(number * rows + row) * width + first..][..LANES].copy_from_slice(line);
+            }
+        }
+    }
+    filters
 }
 
 impl Method for Winograd {
@@ -229,12 +249,19 @@ impl Method for Winograd {
 
     fn gradient(&self, sum: &[f32]) -> Vec<f32> {
         let [inputs, width] = [self.link.inputs, padded(self.link.outputs)];
-        let mut gradient = Vec::with_capacity(self.link.weights());
-        for o in 0..self.link.outputs {
+        let mut gradient = vec![0.0; self.link.weights()];
+        // A cache line of outputs at a time, as in `filters`.
+        gradient.par_chunks_mut(LANES * inputs * 9).enumerate().for_each(|(block, gradient)| {
             for c in 0..inputs {
-                gradient.extend(unfilter(std::array::from_fn(|n| sum[(n * inputs + c) * width + o])));
+                let mut lines = [[0.0; LANES]; SPACE];
+                for (n, line) in lines.iter_mut().enumerate() {
+                    line.copy_from_slice(&sum[(n * inputs + c) * width + block * LANES..][..LANES]);
+                }
+                for (o, gradient) in gradient.chunks_exact_mut(inputs * 9).enumerate() {
+                    gradient[c * 9..][..9].copy_from_slice(&unfilter(lines.map(|line| line[o])));
+                }
             }
-        }
+        });
         gradient
     }
 }

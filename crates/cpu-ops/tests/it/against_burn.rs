@@ -35,6 +35,19 @@ fn close_on_fractions_in_the_shapes_of_our_nets() {
 }
 
 #[test]
+fn winograds_errors_are_as_small_as_those_of_plain_sums() {
+    let mut case = case([8, 32, 13, 12], 48, 3, 1, 1);
+    case.options.relu = false;
+    let ours = run::<AdFlex>(&case, uniform, conv2d);
+    let exact = run::<Autodiff<NdArray<f64>>>(&case, uniform, burns_own);
+    for (what, (ours, exact)) in ["y", "dx", "dw", "db"].iter().zip(ours.iter().zip(&exact)) {
+        let size = exact.iter().fold(0.0_f32, |size, value| size.max(value.abs()));
+        let off = ours.iter().zip(exact).fold(0.0_f32, |off, (a, b)| off.max((a - b).abs()));
+        assert!(off <= 2e-6 * size, "{what} is off by {off} where the largest is {size}");
+    }
+}
+
+#[test]
 fn equal_on_ndarray() {
     let mut pooled = case([9, 2, 8, 11], 5, 3, 1, 1);
     pooled.options.max_pool = true;
