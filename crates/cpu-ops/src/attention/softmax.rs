@@ -1,7 +1,7 @@
 //! Softmax of blocks of scores, one row a query, and its backward pass.
 
 use super::Geometry;
-use crate::simd::vectorised;
+use crate::{simd::vectorised, special::exp};
 
 /// Numbers that a loop takes at once; rows are filled up to a multiple of it.
 pub(super) const LANES: usize = 16;
@@ -90,43 +90,5 @@ vectorised! {
                 }
             }
         }
-    }
-}
-
-/// The exponential to about one unit in the last place, of numbers up to 88; 0 below -87. NaN stays.
-///
-/// As in Cephes (Moshier 1984-2000, `expf`): the nearest power of 2 and a polynomial for the rest.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Added and taken away, 1.5 * 2^23 rounds to a whole number, whose bits are then the sum's last.
-    const ROUND: f32 = 12_582_912.0;
-    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
-    let power = shifted - ROUND;
-    let rest = power.mul_add(-0.693_359_4, x);
-    let rest = power.mul_add(2.121_944_4e-4, rest);
-    let mut series = 1.987_569_1e-4_f32;
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
-        series = series.mul_add(rest, coefficient);
-    }
-    let series = series.mul_add(rest * rest, rest) + 1.0;
-    let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-    if x < -87.0 { 0.0 } else { series * scale }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exponential_is_right_to_the_last_places() {
-        for step in 0..=200_000 {
-            let x = -87.0 + step as f32 * 1e-3 * 0.875;
-            let right = f64::from(x).exp();
-            let off = (f64::from(exp(x)) - right).abs() / right;
-            assert!(off < 1.5e-7, "exp({x}) is off by {off}");
-        }
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert!(exp(f32::NAN).is_nan());
     }
 }
