@@ -45,6 +45,8 @@ mod host;
 mod linear;
 mod operation;
 mod simd;
+mod update;
 
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use linear::{linear, linear_relu};
+pub use update::{Rule, State, Step, moving_average, update};

@@ -28,10 +28,10 @@ use crate::{
     error::{Result, TrainError},
     evaluate,
     log::{MetricsLine, MetricsLog, TimingLine, append_timing},
-    optimizer::{Optimizer, accumulate, clip_global_norm, moving_average},
+    optimizer::{Average, Optimizer, accumulate, clip_factor, global_norm, kept_share},
     run::Run,
     rundir::RunDir,
-    tensors::{flatten, gradients, unflatten, unflatten_trained},
+    tensors::{flatten, gradients, replace, unflatten, unflatten_trained},
     weights,
 };
 
@@ -149,14 +149,13 @@ where
             let lr = run.schedule.lr_at(state.step, total);
             let group: Vec<HostBatch> = batches.by_ref().take(run.accumulate).collect();
             let images: usize = group.iter().map(HostBatch::len).sum();
-            let (mut grads, parts) = group_gradients::<B, C>(&model, group, run.seed, state.step, device);
-            if run.optimizer.clip_norm > 0.0 {
-                (grads, _) = clip_global_norm(grads, run.optimizer.clip_norm);
-            }
-            let values = optimizer.step(lr, flatten(&model.valid()), grads);
+            let (grads, parts) = group_gradients::<B, C>(&model, group, run.seed, state.step, device);
             state.step += 1;
-            average = average.map(|a| moving_average(a, &values, run.ema.decay, state.step));
-            model = unflatten_trained::<B, _>(model, values);
+            let norm = (run.optimizer.clip_norm > 0.0).then(|| global_norm(&grads)).flatten();
+            let factor = norm.map(|norm| clip_factor(norm, run.optimizer.clip_norm));
+            let keep = kept_share(run.ema.decay, state.step);
+            let moving = average.as_mut().map(|values| Average { values, keep });
+            model = replace::<B, _>(model, optimizer.step(lr, grads, factor, moving));
             window.push(lr, parts);
             clock.trained(images);
             epoch_ended = state.step.is_multiple_of(steps_per_epoch);
