@@ -18,6 +18,12 @@ pub(crate) trait Host: Backend {
     /// If the tensor is not f32.
     fn values(tensor: &Primitive<Self>) -> &[f32];
 
+    /// As [`Self::values`], to be changed; copied first where somebody else holds the buffer.
+    ///
+    /// # Panics
+    /// As [`Self::values`].
+    fn values_mut(tensor: &mut Primitive<Self>) -> &mut [f32];
+
     /// A tensor of these elements, without a copy.
     ///
     /// # Panics
@@ -33,6 +39,10 @@ impl Host for burn_flex::Flex {
 
     fn values(tensor: &Primitive<Self>) -> &[f32] {
         tensor.storage::<f32>()
+    }
+
+    fn values_mut(tensor: &mut Primitive<Self>) -> &mut [f32] {
+        tensor.storage_mut::<f32>()
     }
 
     fn tensor(values: Vec<f32>, shape: &[usize]) -> Primitive<Self> {
@@ -54,6 +64,14 @@ impl Host for burn_ndarray::NdArray {
     fn values(tensor: &Primitive<Self>) -> &[f32] {
         let slice = match tensor {
             burn_ndarray::NdArrayTensor::F32(storage) => storage.view().to_slice(),
+            _ => None,
+        };
+        slice.unwrap_or_else(|| panic!("not a contiguous f32 tensor"))
+    }
+
+    fn values_mut(tensor: &mut Primitive<Self>) -> &mut [f32] {
+        let slice = match tensor {
+            burn_ndarray::NdArrayTensor::F32(storage) => storage.ensure_owned().as_slice_mut(),
             _ => None,
         };
         slice.unwrap_or_else(|| panic!("not a contiguous f32 tensor"))

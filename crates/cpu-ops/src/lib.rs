@@ -59,6 +59,7 @@ mod silu;
 mod simd;
 mod softmax;
 mod special;
+mod update;
 
 pub use attention::{AttentionOptions, attention, self_attention};
 pub use conv_transpose2d::{ConvTranspose2dOptions, conv_transpose2d};
@@ -70,3 +71,4 @@ pub use linear::{linear, linear_relu};
 pub use norm::{BatchNorm, BatchNormOptions, batch_norm, batch_norm_eval, group_norm, layer_norm};
 pub use silu::silu;
 pub use softmax::{log_softmax, softmax};
+pub use update::{Rule, State, Step, moving_average, update};

@@ -28,11 +28,11 @@ use crate::{
     error::{Result, TrainError},
     evaluate,
     log::{MetricsLine, MetricsLog, TimingLine, append_timing},
-    optimizer::{Optimizer, clip_global_norm, moving_average},
+    optimizer::{Average, Optimizer, clip_factor, global_norm, kept_share},
     replicas::{Found, Parts, Replicas},
     run::Run,
     rundir::RunDir,
-    tensors::{flatten, unflatten, unflatten_trained},
+    tensors::{flatten, replace, unflatten, unflatten_trained},
     weights,
 };
 
@@ -163,15 +163,13 @@ where
             let lr = run.schedule.lr_at(state.step, total);
             let group: Vec<HostBatch> = batches.by_ref().take(run.accumulate).collect();
             let images: usize = group.iter().map(HostBatch::len).sum();
-            let Found { gradients: mut grads, parts } =
-                replicas.gradients(&model, group, run.seed, state.step);
-            if run.optimizer.clip_norm > 0.0 {
-                (grads, _) = clip_global_norm(grads, run.optimizer.clip_norm);
-            }
-            let values = optimizer.step(lr, flatten(&model.valid()), grads);
+            let Found { gradients: grads, parts } = replicas.gradients(&model, group, run.seed, state.step);
             state.step += 1;
-            average = average.map(|a| moving_average(a, &values, run.ema.decay, state.step));
-            model = unflatten_trained::<B, _>(model, values);
+            let norm = (run.optimizer.clip_norm > 0.0).then(|| global_norm(&grads)).flatten();
+            let factor = norm.map(|norm| clip_factor(norm, run.optimizer.clip_norm));
+            let keep = kept_share(run.ema.decay, state.step);
+            let moving = average.as_mut().map(|values| Average { values, keep });
+            model = replace::<B, _>(model, optimizer.step(lr, grads, factor, moving));
             window.push(lr, parts);
             clock.trained(images);
             epoch_ended = state.step.is_multiple_of(steps_per_epoch);

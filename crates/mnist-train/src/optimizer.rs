@@ -1,16 +1,12 @@
-//! Burn's update rules (Adam, AdamW), SGD with momentum, parameter groups, clipping and a moving average.
+//! Adam, AdamW and SGD with momentum, parameter groups, clipping and a moving average, in PyTorch's form.
 //!
 //! Departures from Burn's own wrappers, all as PyTorch users expect: weight decay leaves biases and norms
 //! alone (tensors of one dimension), clipping is by the norm over all gradients together, state is kept by
-//! position so that a checkpoint can name it. Momentum is ours: Burn's keeps its velocity private.
+//! position so that a checkpoint can name it. The arithmetic is one operation of `cpu-ops`, which does all of it
+//! in one pass over memory; Burn's update rules pass fifteen times, and its momentum keeps its velocity private.
 
-use burn::{
-    optim::{
-        Adam, AdamConfig, AdamState, AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, SimpleOptimizer,
-        decay::WeightDecayConfig,
-    },
-    tensor::{Tensor, backend::Backend},
-};
+use burn::tensor::{Tensor, backend::Backend};
+use cpu_ops::{State, Step, moving_average};
 use mnist_model::parameters::Parameter;
 use serde::{Deserialize, Serialize};
 
@@ -97,10 +93,18 @@ pub struct Slot<B: Backend> {
     pub second: Option<Tensor<B, 1>>,
 }
 
+/// Moving average of weights (Polyak & Juditsky 1992) that an update goes into.
+#[derive(Debug)]
+pub struct Average<'a, B: Backend> {
+    /// One for each tensor, in the module's order.
+    pub values: &'a mut Vec<Tensor<B, 1>>,
+    /// Share of it that stays: see [`kept_share`].
+    pub keep: f64,
+}
+
 /// An optimizer for the flat list of a module's tensors.
 pub struct Optimizer<B: Backend> {
-    /// Tensors without and with weight decay.
-    groups: [Group; 2],
+    settings: OptimizerSettings,
     /// One for each tensor, in the module's order; `None` before its first update.
     pub slots: Vec<Option<Slot<B>>>,
     decayed: Vec<bool>,
@@ -110,126 +114,85 @@ impl<B: Backend> Optimizer<B> {
     /// An optimizer with no memory for tensors like these.
     pub fn new(settings: &OptimizerSettings, parameters: &[Parameter]) -> Self {
         Self {
-            groups: [Group::new(settings, 0.0), Group::new(settings, settings.weight_decay)],
+            settings: settings.clone(),
             slots: vec![None; parameters.len()],
             decayed: parameters.iter().map(|p| p.shape.len() > 1).collect(),
         }
     }
 
-    /// One update: new values for all tensors. Tensors without a gradient stay as they are.
-    pub fn step(
-        &mut self,
+    /// One update, tensor by tensor: a function that makes each value the new one, to be called with all of them in
+    /// the module's order. Tensors without a gradient stay as they are.
+    ///
+    /// All gradients are multiplied by `factor` `[1]` first, if there is one: see [`clip_factor`]. Buffers that
+    /// nobody else holds are changed in place.
+    pub fn step<'a>(
+        &'a mut self,
         lr: f64,
-        values: Vec<Tensor<B, 1>>,
         gradients: Vec<Option<Tensor<B, 1>>>,
-    ) -> Vec<Tensor<B, 1>> {
-        let groups = &self.groups;
-        values
-            .into_iter()
-            .zip(gradients)
-            .zip(self.slots.iter_mut().zip(&self.decayed))
-            .map(|((value, gradient), (slot, decayed))| match gradient {
-                None => value,
-                Some(gradient) => {
-                    let (value, new) = groups[usize::from(*decayed)].step(lr, value, gradient, slot.take());
-                    *slot = Some(new);
-                    value
+        factor: Option<Tensor<B, 1>>,
+        average: Option<Average<'a, B>>,
+    ) -> impl FnMut(Tensor<B, 1>) -> Tensor<B, 1> {
+        let Self { settings, slots, decayed } = self;
+        let mut tensors = gradients.into_iter().zip(slots.iter_mut().zip(decayed.iter()));
+        let (mut old, mut averaged) = match average {
+            Some(Average { values, keep }) => (std::mem::take(values).into_iter(), Some((values, keep))),
+            None => (Vec::new().into_iter(), None),
+        };
+        move |value| {
+            let (gradient, (slot, decayed)) =
+                tensors.next().unwrap_or_else(|| unreachable!("as many as tensors"));
+            let keep = averaged.as_ref().map_or(0.0, |(_, keep)| *keep);
+            let (value, average) = match gradient {
+                None => {
+                    let average = old.next().map(|average| moving_average(average, value.clone(), keep));
+                    (value, average)
                 }
-            })
-            .collect()
-    }
-}
-
-/// Tensors that share a weight decay.
-enum Group {
-    Adam(Adam),
-    AdamW(AdamW),
-    Sgd { momentum: f64, nesterov: bool, decay: f64 },
-}
-
-impl Group {
-    fn new(s: &OptimizerSettings, decay: f64) -> Self {
-        match s.rule {
-            Rule::Adam => Self::Adam(
-                AdamConfig::new()
-                    .with_beta_1(s.beta_1 as f32)
-                    .with_beta_2(s.beta_2 as f32)
-                    .with_epsilon(s.epsilon as f32)
-                    .with_weight_decay((decay > 0.0).then(|| WeightDecayConfig::new(decay as f32)))
-                    .build(),
-            ),
-            Rule::AdamW => Self::AdamW(
-                AdamWConfig::new()
-                    .with_beta_1(s.beta_1 as f32)
-                    .with_beta_2(s.beta_2 as f32)
-                    .with_epsilon(s.epsilon as f32)
-                    .with_weight_decay(decay as f32)
-                    .build(),
-            ),
-            Rule::Sgd => Self::Sgd { momentum: s.momentum, nesterov: s.nesterov, decay },
-        }
-    }
-
-    fn step<B: Backend>(
-        &self,
-        lr: f64,
-        value: Tensor<B, 1>,
-        gradient: Tensor<B, 1>,
-        slot: Option<Slot<B>>,
-    ) -> (Tensor<B, 1>, Slot<B>) {
-        match self {
-            Self::Adam(adam) => {
-                let state = slot.and_then(moments).map(|momentum| AdamState { momentum });
-                let (value, state) = adam.step(lr, value, gradient, state);
-                let Some(AdamState { momentum }) = state else { unreachable!("Adam always has a state") };
-                (value, kept(momentum))
+                Some(gradient) => {
+                    let (time, first, second) = match slot.take() {
+                        Some(slot) => (slot.time + 1, Some(slot.first), slot.second),
+                        None => (1, None, None),
+                    };
+                    let step = settings.at(lr, time, *decayed, keep);
+                    let state = State { value, first, second, average: old.next() };
+                    let state = cpu_ops::update(&step, gradient, factor.clone(), state);
+                    *slot = state.first.map(|first| Slot { time, first, second: state.second });
+                    (state.value, state.average)
+                }
+            };
+            if let (Some((values, _)), Some(average)) = (&mut averaged, average) {
+                values.push(average);
             }
-            Self::AdamW(adamw) => {
-                let state = slot.and_then(moments).map(|momentum| AdamWState { momentum });
-                let (value, state) = adamw.step(lr, value, gradient, state);
-                let Some(AdamWState { momentum }) = state else { unreachable!("AdamW always has a state") };
-                (value, kept(momentum))
-            }
-            Self::Sgd { momentum, nesterov, decay } => {
-                let gradient =
-                    if *decay > 0.0 { gradient + value.clone().mul_scalar(*decay) } else { gradient };
-                let (time, velocity) = match slot {
-                    Some(slot) => (slot.time + 1, slot.first.mul_scalar(*momentum) + gradient.clone()),
-                    None => (1, gradient.clone()),
-                };
-                let delta = if *nesterov {
-                    gradient + velocity.clone().mul_scalar(*momentum)
-                } else {
-                    velocity.clone()
-                };
-                (value - delta.mul_scalar(lr), Slot { time, first: velocity, second: None })
-            }
+            value
         }
     }
 }
 
-fn moments<B: Backend>(slot: Slot<B>) -> Option<AdaptiveMomentumState<B, 1>> {
-    let moment_2 = slot.second?;
-    Some(AdaptiveMomentumState { time: slot.time, moment_1: slot.first, moment_2, max_moment_2: None })
+impl OptimizerSettings {
+    /// The numbers of update number `time` of a tensor.
+    fn at(&self, learning_rate: f64, time: usize, decayed: bool, keep: f64) -> Step {
+        let rule = match self.rule {
+            Rule::Adam | Rule::AdamW => cpu_ops::Rule::Adam {
+                betas: [self.beta_1, self.beta_2],
+                epsilon: self.epsilon,
+                time,
+                decoupled: self.rule == Rule::AdamW,
+            },
+            Rule::Sgd => cpu_ops::Rule::Momentum { momentum: self.momentum, nesterov: self.nesterov },
+        };
+        Step { rule, learning_rate, weight_decay: if decayed { self.weight_decay } else { 0.0 }, keep }
+    }
 }
 
-fn kept<B: Backend>(m: AdaptiveMomentumState<B, 1>) -> Slot<B> {
-    Slot { time: m.time, first: m.moment_1, second: Some(m.moment_2) }
-}
-
-/// Scales gradients down so that the norm over all of them is at most `largest` (Pascanu et al. 2013,
-/// arXiv 1211.5063), in PyTorch's form: the factor is `largest / (norm + 1e-6)`, at most 1.
-///
-/// Returns the norm before, `[1]`, left on the device.
-pub fn clip_global_norm<B: Backend>(
-    gradients: Vec<Option<Tensor<B, 1>>>,
-    largest: f64,
-) -> (Vec<Option<Tensor<B, 1>>>, Option<Tensor<B, 1>>) {
+/// The norm over all gradients together, `[1]`, left on the device; `None` if there are none.
+pub fn global_norm<B: Backend>(gradients: &[Option<Tensor<B, 1>>]) -> Option<Tensor<B, 1>> {
     let squares = gradients.iter().flatten().map(|g| g.clone().square().sum());
-    let Some(norm) = squares.reduce(|a, b| a + b).map(Tensor::sqrt) else { return (gradients, None) };
-    let factor = norm.clone().add_scalar(1e-6).recip().mul_scalar(largest).clamp_max(1.0);
-    let clipped = gradients.into_iter().map(|g| g.map(|g| g * factor.clone())).collect();
-    (clipped, Some(norm))
+    squares.reduce(|a, b| a + b).map(Tensor::sqrt)
+}
+
+/// What gradients of this norm are multiplied by, `[1]`, so that their norm is at most `largest` (Pascanu et al.
+/// 2013, arXiv 1211.5063), in PyTorch's form: `largest / (norm + 1e-6)`, at most 1.
+pub fn clip_factor<B: Backend>(norm: Tensor<B, 1>, largest: f64) -> Tensor<B, 1> {
+    norm.add_scalar(1e-6).recip().mul_scalar(largest).clamp_max(1.0)
 }
 
 /// Adds one micro-batch's gradients to those gathered so far.
@@ -247,19 +210,9 @@ pub fn accumulate<B: Backend>(
         .collect()
 }
 
-/// Exponential moving average of weights (Polyak & Juditsky 1992; the warm-up `(1 + t) / (10 + t)` is
-/// TensorFlow's): values after update number `time`, counted from 1.
-pub fn moving_average<B: Backend>(
-    average: Vec<Tensor<B, 1>>,
-    values: &[Tensor<B, 1>],
-    decay: f64,
-    time: usize,
-) -> Vec<Tensor<B, 1>> {
+/// Share of a moving average that stays at update number `time`, counted from 1: `decay`, but less in the beginning
+/// (the warm-up `(1 + t) / (10 + t)` is TensorFlow's).
+pub fn kept_share(decay: f64, time: usize) -> f64 {
     let t = time as f64;
-    let keep = decay.min((1.0 + t) / (10.0 + t));
-    average
-        .into_iter()
-        .zip(values)
-        .map(|(a, v)| a.mul_scalar(keep) + v.clone().mul_scalar(1.0 - keep))
-        .collect()
+    decay.min((1.0 + t) / (10.0 + t))
 }

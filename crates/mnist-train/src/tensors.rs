@@ -49,16 +49,36 @@ where
     B: AutodiffBackend,
     M: AutodiffModule<B>,
 {
-    struct Put<B: AutodiffBackend>(std::vec::IntoIter<Tensor<B::InnerBackend, 1>>);
-    impl<B: AutodiffBackend> ModuleMapper<B> for Put<B> {
+    let mut values = values.into_iter();
+    replace::<B, M>(module, |_| {
+        values.next().unwrap_or_else(|| unreachable!("the list is shorter than the module"))
+    })
+}
+
+/// Puts what `new` makes of each tensor, flattened to `[n]`, in its place, in a module that is being trained: what
+/// was trained stays so. Where nobody else holds a tensor, `new` has it alone.
+pub fn replace<B, M>(
+    module: M,
+    new: impl FnMut(Tensor<B::InnerBackend, 1>) -> Tensor<B::InnerBackend, 1>,
+) -> M
+where
+    B: AutodiffBackend,
+    M: AutodiffModule<B>,
+{
+    struct Put<F>(F);
+    impl<B, F> ModuleMapper<B> for Put<F>
+    where
+        B: AutodiffBackend,
+        F: FnMut(Tensor<B::InnerBackend, 1>) -> Tensor<B::InnerBackend, 1>,
+    {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
             let (id, old, mapper) = param.consume();
-            let Some(new) = self.0.next() else { unreachable!("the list is shorter than the module") };
-            let new = Tensor::from_inner(new.reshape(old.dims())).set_require_grad(old.is_require_grad());
-            Param::from_mapped_value(id, new, mapper)
+            let (shape, trained) = (old.dims(), old.is_require_grad());
+            let new = self.0(old.inner().flatten(0, D - 1)).reshape(shape);
+            Param::from_mapped_value(id, Tensor::from_inner(new).set_require_grad(trained), mapper)
         }
     }
-    module.map(&mut Put::<B>(values.into_iter()))
+    module.map(&mut Put(new))
 }
 
 /// Gradients of a module's tensors, in the order of [`flatten`]; `None` where the loss does not depend on one.

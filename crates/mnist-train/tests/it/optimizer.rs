@@ -3,7 +3,9 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 use mnist_model::parameters::Parameter;
-use mnist_train::optimizer::{Optimizer, OptimizerSettings, Rule, clip_global_norm, moving_average};
+use mnist_train::optimizer::{
+    Average, Optimizer, OptimizerSettings, Rule, clip_factor, global_norm, kept_share,
+};
 
 type T = Tensor<Flex, 1>;
 
@@ -30,7 +32,7 @@ fn five_updates(settings: &OptimizerSettings) -> Vec<T> {
     for t in 1..=5 {
         let t = t as f32;
         let gradients = vec![Some(tensor(&[0.1 * t, -0.2, 0.3 / t, 1.0])), Some(tensor(&[0.05 * t, -1.0]))];
-        values = optimizer.step(0.1, values, gradients);
+        values = values.into_iter().map(optimizer.step(0.1, gradients, None, None)).collect();
     }
     values
 }
@@ -83,20 +85,44 @@ fn five_updates_equal_pytorch_s() {
 // print(torch.nn.utils.clip_grad_norm_(ps, 1.), [p.grad.tolist() for p in ps])
 #[test]
 fn clipping_is_by_the_norm_of_all_gradients_together() {
-    let gradients = || vec![Some(tensor(&[3.0, 4.0])), None, Some(tensor(&[12.0]))];
-    let (clipped, norm) = clip_global_norm(gradients(), 1.0);
-    check(&norm.unwrap(), &[13.0]);
-    check(clipped[0].as_ref().unwrap(), &[0.230_769_2, 0.307_692_3]);
-    assert!(clipped[1].is_none());
-    check(clipped[2].as_ref().unwrap(), &[0.923_076_9]);
-    let (kept, _) = clip_global_norm(gradients(), 100.0);
-    check(kept[0].as_ref().unwrap(), &[3.0, 4.0]);
+    let gradients = [Some(tensor(&[3.0, 4.0])), None, Some(tensor(&[12.0]))];
+    let norm = global_norm(&gradients).unwrap();
+    check(&norm, &[13.0]);
+    let factor = clip_factor(norm.clone(), 1.0);
+    check(&(tensor(&[3.0, 4.0, 12.0]) * factor.clone()), &[0.230_769_2, 0.307_692_3, 0.923_076_9]);
+    check(&clip_factor(norm, 100.0), &[1.0]);
+    assert!(global_norm::<Flex>(&[None]).is_none());
+
+    // Descent at rate 1 from 0 is the gradient, negative.
+    let plain = OptimizerSettings { rule: Rule::Sgd, momentum: 0.0, ..Default::default() };
+    let parameters =
+        ["a", "b", "c"].map(|path| Parameter { path: path.into(), shape: vec![1], trained: true });
+    let mut optimizer = Optimizer::<Flex>::new(&plain, &parameters);
+    let values = [tensor(&[0.0, 0.0]), tensor(&[5.0]), tensor(&[0.0])];
+    let step = optimizer.step(1.0, gradients.into(), Some(factor), None);
+    let values: Vec<T> = values.into_iter().map(step).collect();
+    check(&values[0], &[-0.230_769_2, -0.307_692_3]);
+    check(&values[1], &[5.0]);
+    check(&values[2], &[-0.923_076_9]);
 }
 
 #[test]
 fn the_moving_average_warms_up_and_then_forgets_slowly() {
-    let average = moving_average(vec![tensor(&[1.0])], &[tensor(&[0.0])], 0.999, 1);
-    check(&average[0], &[2.0 / 11.0]);
-    let average = moving_average(average, &[tensor(&[1.0])], 0.999, 100_000);
-    check(&average[0], &[0.999 * 2.0 / 11.0 + 0.001]);
+    assert_eq!(kept_share(0.999, 1), 2.0 / 11.0);
+    assert_eq!(kept_share(0.999, 100_000), 0.999);
+    // A tensor that is trained and one that is not.
+    let still = OptimizerSettings { weight_decay: 0.0, ..Default::default() };
+    let parameters = ["a", "b"].map(|path| Parameter { path: path.into(), shape: vec![1], trained: true });
+    let mut optimizer = Optimizer::<Flex>::new(&still, &parameters);
+    let mut values = vec![tensor(&[0.0]); 2];
+    let mut average = vec![tensor(&[1.0]); 2];
+    for (time, keep) in [(1, 2.0 / 11.0), (2, 0.999)] {
+        let gradients = vec![Some(tensor(&[0.0])), None];
+        let moving = Average { values: &mut average, keep };
+        values = values.into_iter().map(optimizer.step(0.1, gradients, None, Some(moving))).collect();
+        let wanted = [2.0 / 11.0, 0.999 * 2.0 / 11.0][time - 1];
+        check(&average[0], &[wanted]);
+        check(&average[1], &[wanted]);
+    }
+    check(&values[0], &[0.0]);
 }

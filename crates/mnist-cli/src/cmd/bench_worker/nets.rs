@@ -22,7 +22,7 @@ use mnist_model::{
 };
 use mnist_train::{
     optimizer::{Optimizer, OptimizerSettings, Rule},
-    tensors::{flatten, gradients, unflatten_trained},
+    tensors::{gradients, replace},
 };
 use serde_json::Value;
 
@@ -117,8 +117,7 @@ where
         B::seed(&device, step as u64);
         let loss = loss(&old, inputs[step % inputs.len()].clone());
         let found = gradients::<B, M>(&old, &loss.backward());
-        let values = optimizer.step(LEARNING_RATE, flatten(&old.valid()), found);
-        model = Some(unflatten_trained::<B, M>(old, values));
+        model = Some(replace::<B, M>(old, optimizer.step(LEARNING_RATE, found, None, None)));
         step += 1;
         Ok(())
     };
