@@ -58,7 +58,7 @@ impl Function for Gelu {
 struct GeluTanh;
 
 /// `2 * sqrt(2 / pi)`.
-const LINEAR: f32 = 1.595_769_1;
+const LINEAR: f32 = 1.595_769;
 const CUBIC: f32 = LINEAR * 0.044_715;
 
 impl Function for GeluTanh {

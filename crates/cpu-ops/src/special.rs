@@ -14,7 +14,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     /// `1.5 * 2^23`: added to a small number, leaves it rounded to an integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     /// ln 2 in two parts; the first has few enough bits to be multiplied exactly.
-    const LN_2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     // Beyond these the result is infinity or 0. Comparisons, not `clamp`, so that NaN stays.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
@@ -62,7 +62,7 @@ pub(crate) fn normal(x: f32) -> (f32, f32) {
     let u = 1.0 / (a + 4.0);
     let t = u.mul_add(-8.0, 1.0);
     let q = -1.341_962_3e-4_f32;
-    let q = q.mul_add(t, 1.746_594_1e-4);
+    let q = q.mul_add(t, 1.746_594e-4);
     let q = q.mul_add(t, 1.568_408_2e-3);
     let q = q.mul_add(t, -3.510_211e-3);
     let q = q.mul_add(t, -7.524_004e-3);
