@@ -82,7 +82,7 @@ impl Patches<'_> {
     ) {
         let vectors = self.width / S::F32_LANES;
         let (b, _) = S::as_simd_f32s(self.b);
-        let mut b = &b[at..];
+        let mut b = b.get(at..).unwrap_or_default(); // nothing where there are no taps
         let mut sums = [[simd.splat_f32s(0.0); WIDE]; HIGH];
         for &tap in self.taps {
             let mut pieces = [&[] as &[f32]; HIGH];
