@@ -60,7 +60,7 @@ pub fn conv2d<B: Backend>(
     let geometry = Geometry::new(x.dims(), weight.dims(), bias.as_ref().map(|bias| bias.dims()), options);
     #[cfg(feature = "tch")]
     if crate::libtorch::is::<B>() {
-        return libtorch(x, weight, bias, options);
+        return crate::libtorch::layer(x, weight, bias, |x, weight, bias| libtorch(x, weight, bias, options));
     }
     let (x, weight, bias) = match fast(x, weight, bias, &geometry) {
         Ok(output) => return output,
@@ -97,31 +97,19 @@ fn fast<B: Backend>(
 
 /// The same in libtorch's functions.
 #[cfg(feature = "tch")]
-fn libtorch<B: Backend>(
-    x: Tensor<B, 4>,
-    weight: Tensor<B, 4>,
-    bias: Option<Tensor<B, 1>>,
+fn libtorch(
+    x: &tch::Tensor,
+    weight: &tch::Tensor,
+    bias: Option<&tch::Tensor>,
     options: Conv2dOptions,
-) -> Tensor<B, 4> {
-    use crate::{
-        libtorch::run,
-        operation::{primitive, tensor},
-    };
-
-    let forward = |x: &tch::Tensor, weight: &tch::Tensor, bias: Option<&tch::Tensor>| {
-        let Conv2dOptions { stride, padding, relu, max_pool } = options;
-        let [stride, padding] = [stride, padding].map(|sizes| sizes.map(|size| size as i64));
-        let mut y = x.conv2d(weight, bias, stride, padding, [1, 1], 1);
-        if max_pool {
-            y = y.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
-        }
-        if relu { y.relu_() } else { y }
-    };
-    let [x, weight] = [x, weight].map(primitive);
-    tensor(match bias.map(primitive) {
-        Some(bias) => run::<B, 3>([x, weight, bias], |[x, weight, bias]| forward(x, weight, Some(bias))),
-        None => run::<B, 2>([x, weight], |[x, weight]| forward(x, weight, None)),
-    })
+) -> tch::Tensor {
+    let Conv2dOptions { stride, padding, groups, relu, max_pool } = options;
+    let [stride, padding] = [stride, padding].map(|sizes| sizes.map(|size| size as i64));
+    let mut y = x.conv2d(weight, bias, stride, padding, [1, 1], groups as i64);
+    if max_pool {
+        y = y.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
+    }
+    if relu { y.relu_() } else { y }
 }
 
 /// The same by Burn's own operations.

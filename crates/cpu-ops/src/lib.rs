@@ -50,10 +50,10 @@ mod elementwise;
 mod gelu;
 mod gemm;
 mod host;
-mod linear;
-mod norm;
 #[cfg(feature = "tch")]
 mod libtorch;
+mod linear;
+mod norm;
 mod operation;
 mod product;
 mod rows;

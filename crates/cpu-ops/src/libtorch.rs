@@ -17,7 +17,7 @@ use burn::{
             ops::{Backward, Ops, OpsKind},
         },
     },
-    tensor::{Tensor, backend::Backend},
+    tensor::{Int, Tensor, backend::Backend},
 };
 use burn_tch::{LibTorch, TchTensor};
 
@@ -56,6 +56,44 @@ pub(crate) fn map<B: Backend, const D: usize>(
     forward: impl FnOnce(&tch::Tensor) -> tch::Tensor,
 ) -> Tensor<B, D> {
     tensor(run::<B, 1>([primitive(x)], |[x]| forward(x)))
+}
+
+/// [`run`] for a layer: an input, weights and maybe a bias.
+pub(crate) fn layer<B: Backend, const D: usize, const W: usize>(
+    x: Tensor<B, D>,
+    weight: Tensor<B, W>,
+    bias: Option<Tensor<B, 1>>,
+    forward: impl FnOnce(&tch::Tensor, &tch::Tensor, Option<&tch::Tensor>) -> tch::Tensor,
+) -> Tensor<B, D> {
+    let [x, weight] = [primitive(x), primitive(weight)];
+    tensor(match bias.map(primitive) {
+        Some(bias) => run::<B, 3>([x, weight, bias], |[x, weight, bias]| forward(x, weight, Some(bias))),
+        None => run::<B, 2>([x, weight], |[x, weight]| forward(x, weight, None)),
+    })
+}
+
+/// Whole numbers in libtorch's own type, 64 bits each as it wants indices.
+pub(crate) fn integers<B: Backend, const D: usize>(numbers: Tensor<B, D, Int>) -> tch::Tensor {
+    same::<_, TchTensor>(numbers.into_primitive()).tensor.to_kind(tch::Kind::Int64)
+}
+
+/// A copy of a tensor in libtorch's own type, without what autodiff knows of it.
+pub(crate) fn values<B: Backend, const D: usize>(x: Tensor<B, D>) -> tch::Tensor {
+    match cast::<_, AutodiffTensor>(primitive(x)) {
+        Ok(x) => x.primitive.tensor.copy(),
+        Err(x) => same::<_, TchTensor>(x).tensor.copy(),
+    }
+}
+
+/// A copy of a tensor of libtorch, through which no gradient flows. It is a copy because Burn may write over what it
+/// holds alone, and what libtorch recorded may hold it too.
+pub(crate) fn constant<B: Backend, const D: usize>(values: &tch::Tensor) -> Tensor<B, D> {
+    let values = TchTensor::new(values.copy());
+    if TypeId::of::<B>() == TypeId::of::<LibTorch>() {
+        tensor(same(values))
+    } else {
+        tensor(same(AutodiffTensor::new(values)))
+    }
 }
 
 /// Runs the forward pass and records it, with libtorch and with Burn.

@@ -9,14 +9,164 @@ mod support;
 
 use burn::{
     backend::{Autodiff, autodiff::checkpoint::strategy::BalancedCheckpointing},
-    tensor::{Tensor, activation::relu},
+    tensor::{
+        Int, Tensor,
+        activation::relu,
+        backend::{AutodiffBackend, Backend},
+    },
 };
 use burn_tch::LibTorch;
-use cpu_ops::conv2d;
+use cpu_ops::{
+    AttentionOptions, BatchNormOptions, Conv2dOptions, ConvTranspose2dOptions, attention, batch_norm,
+    batch_norm_eval, conv_transpose2d, conv2d, cross_entropy, cross_entropy_per_sample, dropout, gelu,
+    gelu_tanh, group_norm, layer_norm, linear, linear_relu, log_softmax, self_attention, silu, softmax,
+};
 
-use support::{Function, burns_own, case, cases_of_our_nets, run, tensor, uniform, values, whole};
+use support::{
+    Function, assert_close, burns_own, case, cases_of_our_nets, run, tensor, uniform, values, whole,
+};
 
 type Ad = Autodiff<LibTorch>;
+/// Goes through Burn's own operations.
+type Burns = Autodiff<LibTorch, BalancedCheckpointing>;
+
+/// A test that the function of some inputs gives the same output and gradients as by Burn's own operations.
+macro_rules! as_burn {
+    ($name:ident, [$($input:ident: $shape:expr),*], $forward:expr) => {
+        #[test]
+        fn $name() {
+            fn found<B: AutodiffBackend>() -> Vec<Vec<f32>> {
+                let mut seed = 0;
+                $(seed += 1; let $input = tensor::<B, _>($shape, seed, uniform).require_grad();)*
+                let y = {
+                    $(let $input = $input.clone();)*
+                    $forward
+                };
+                let mut grads = (y.clone() * tensor(y.dims(), seed + 1, uniform)).sum().backward();
+                vec![values(y), $(values($input.grad_remove(&mut grads).unwrap())),*]
+            }
+            for (index, (ours, burns)) in found::<Ad>().iter().zip(found::<Burns>()).enumerate() {
+                assert_close(ours, &burns, 2e-5, &format!("output and gradients, the one at {index}"));
+            }
+        }
+    };
+}
+
+as_burn!(gelu_is_burns_own, [x: [3, 5, 7]], gelu(x.mul_scalar(4.0)));
+as_burn!(gelu_by_tanh_is_burns_own, [x: [3, 5, 7]], gelu_tanh(x.mul_scalar(4.0)));
+as_burn!(silu_is_burns_own, [x: [3, 5, 7]], silu(x.mul_scalar(4.0)));
+as_burn!(softmax_is_burns_own, [x: [3, 5, 7]], softmax(x.mul_scalar(4.0)));
+as_burn!(log_softmax_is_burns_own, [x: [3, 5, 7]], log_softmax(x.mul_scalar(4.0)));
+as_burn!(linear_is_burns_own, [x: [3, 5, 7], w: [7, 4], b: [4]], linear(x, w, Some(b)));
+as_burn!(linear_without_bias_is_burns_own, [x: [5, 7], w: [7, 4]], linear(x, w, None));
+as_burn!(linear_and_relu_are_burns_own, [x: [3, 5, 7], w: [7, 4], b: [4]], linear_relu(x, w, Some(b)));
+as_burn!(layer_norm_is_burns_own, [x: [3, 5, 7], w: [7], b: [7]], layer_norm(x, w, b, 1e-5));
+as_burn!(group_norm_is_burns_own, [x: [3, 6, 4, 5], w: [6], b: [6]], group_norm(x, 3, w, b, 1e-5));
+as_burn!(
+    batch_norm_is_burns_own,
+    [x: [4, 6, 3, 5], w: [6], b: [6]],
+    batch_norm(x, w, b, None, BatchNormOptions::default()).output
+);
+as_burn!(
+    batch_norm_with_shortcut_and_relu_is_burns_own,
+    [x: [4, 6, 3, 5], w: [6], b: [6], shortcut: [4, 6, 3, 5]],
+    batch_norm(x, w, b, Some(shortcut), BatchNormOptions { relu: true, ..Default::default() }).output
+);
+as_burn!(
+    batch_norm_with_its_own_input_as_shortcut_is_burns_own,
+    [x: [4, 6, 3, 5], w: [6], b: [6]],
+    batch_norm(x.clone(), w, b, Some(x), BatchNormOptions::default()).output
+);
+as_burn!(batch_norm_by_given_statistics_is_burns_own, [x: [4, 6, 3, 5], w: [6], b: [6]], {
+    let statistics = [tensor([6], 7, uniform), tensor([6], 8, uniform).add_scalar(2.0)];
+    batch_norm_eval(x, [w, b], statistics, None, BatchNormOptions { relu: true, ..Default::default() })
+});
+as_burn!(
+    attention_is_burns_own,
+    [q: [2, 5, 12], k: [2, 6, 12], v: [2, 6, 12]],
+    attention(q, k, v, AttentionOptions { heads: 3, scale: Some(0.7), ..Default::default() })
+);
+as_burn!(
+    causal_self_attention_is_burns_own,
+    [qkv: [2, 5, 36]],
+    self_attention(qkv, AttentionOptions { heads: 3, causal: true, ..Default::default() })
+);
+as_burn!(transposed_convolution_is_burns_own, [x: [3, 6, 4, 5], w: [6, 2, 3, 4], b: [4]], {
+    let options = ConvTranspose2dOptions {
+        stride: [2, 3],
+        padding: [1, 0],
+        output_padding: [1, 2],
+        groups: 2,
+        relu: true,
+    };
+    conv_transpose2d(x, w, Some(b), options)
+});
+as_burn!(
+    convolution_in_groups_is_burns_own,
+    [x: [3, 6, 4, 5], w: [4, 3, 3, 2], b: [4]],
+    conv2d(x, w, Some(b), Conv2dOptions { groups: 2, ..Default::default() })
+);
+as_burn!(cross_entropy_is_burns_own, [x: [6, 5]], cross_entropy(x.mul_scalar(4.0), targets(), 0.0));
+as_burn!(cross_entropy_with_smoothing_is_burns_own, [x: [6, 5]], cross_entropy(x, targets(), 0.1));
+as_burn!(
+    cross_entropy_of_each_sample_is_burns_own,
+    [x: [6, 5]],
+    cross_entropy_per_sample(x, targets(), 0.1)
+);
+
+fn targets<B: Backend>() -> Tensor<B, 1, Int> {
+    Tensor::from_ints([0, 4, 2, 2, 1, 3], &Default::default())
+}
+
+#[test]
+fn the_statistics_of_batch_norm_are_burns_own_and_may_be_written_over() {
+    fn found<B: AutodiffBackend>(shape: [usize; 2]) -> Vec<Vec<f32>> {
+        let x = tensor::<B, 2>(shape, 1, uniform).require_grad();
+        let [w, b] = [tensor([shape[1]], 2, uniform), tensor([shape[1]], 3, uniform)];
+        let done = batch_norm(x.clone(), w, b, None, BatchNormOptions::default());
+        let statistics = [done.mean, done.variance].map(|s| values(s.mul_scalar(3.0).add_scalar(1.0)));
+        let grads = (done.output.clone() * done.output).sum().backward();
+        [statistics.to_vec(), vec![values(x.grad(&grads).unwrap())]].concat()
+    }
+    for shape in [[5, 3], [1, 3]] {
+        for (ours, burns) in found::<Ad>(shape).iter().zip(found::<Burns>(shape)) {
+            assert_close(ours, &burns, 2e-5, &format!("{shape:?}"));
+        }
+    }
+}
+
+#[test]
+fn the_last_query_of_causal_attention_is_at_the_last_key() {
+    let options = AttentionOptions { causal: true, ..Default::default() };
+    let [k, v] = [1, 2].map(|seed| tensor::<LibTorch, 3>([1, 3, 2], seed, uniform));
+    let first = values(v.clone().narrow(1, 0, 1));
+    let q = tensor([1, 4, 2], 3, uniform);
+    let y = values(attention(q, k, v, options));
+    assert_eq!(y[..2], [0.0, 0.0], "the first query is before all keys");
+    assert_close(&y[2..4], &first, 1e-6, "the second sees the first key alone");
+}
+
+#[test]
+fn dropout_scales_what_it_keeps_and_its_gradient_has_the_same_mask() {
+    let device = Default::default();
+    Ad::seed(&device, 7);
+    let x = Tensor::<Ad, 1>::ones([10_000], &device).require_grad();
+    let y = dropout(x.clone(), 0.25);
+    let mask = values(x.grad(&y.clone().sum().backward()).unwrap());
+    assert_eq!(values(y), mask);
+    let kept = mask.iter().filter(|&&kept| kept != 0.0).count();
+    assert!((7_300..7_700).contains(&kept), "{kept}");
+    assert!(mask.iter().all(|&kept| kept == 0.0 || (kept - 4.0 / 3.0).abs() < 1e-6));
+    Ad::seed(&device, 7);
+    assert_eq!(values(dropout(x, 0.25)), mask);
+}
+
+#[test]
+#[should_panic(expected = "Target -100 is out of bounds")]
+fn no_target_is_ignored() {
+    let targets = Tensor::from_ints([-100], &Default::default());
+    cross_entropy(tensor::<LibTorch, 2>([1, 5], 1, uniform), targets, 0.0);
+}
 
 #[test]
 fn a_convolution_is_burns_own_in_the_shapes_of_our_nets() {
@@ -25,10 +175,7 @@ fn a_convolution_is_burns_own_in_the_shapes_of_our_nets() {
         let burns = run::<Ad>(&case, uniform, burns_own);
         assert_eq!(ours.len(), if case.bias { 4 } else { 3 });
         for (what, (ours, burns)) in ["y", "dx", "dw", "db"].iter().zip(ours.iter().zip(&burns)) {
-            assert_eq!(ours.len(), burns.len());
-            let size = burns.iter().fold(0.0_f32, |size, value| size.max(value.abs()));
-            let off = ours.iter().zip(burns).fold(0.0_f32, |off, (a, b)| off.max((a - b).abs()));
-            assert!(off <= 1e-4 * size, "{what} is off by {off} where the largest is {size}: {case:?}");
+            assert_close(ours, burns, 1e-4, &format!("{what} of {case:?}"));
         }
     }
 }
@@ -60,9 +207,8 @@ fn each_parent_gets_its_gradient_whatever_the_others_do() {
 
 #[test]
 fn other_checkpointing_strategies_go_through_burns_own_operations() {
-    type Balanced = Autodiff<LibTorch, BalancedCheckpointing>;
     let case = case([10, 3, 7, 7], 4, 3, 2, 1);
-    assert_eq!(run::<Balanced>(&case, whole, conv2d), run::<Ad>(&case, whole, conv2d));
+    assert_eq!(run::<Burns>(&case, whole, conv2d), run::<Ad>(&case, whole, conv2d));
 }
 
 #[test]
@@ -109,7 +255,7 @@ fn without_libtorchs_own_recording_gradients_are_the_same() {
 #[test]
 fn nan_is_not_lost() {
     for max_pool in [false, true] {
-        let options = cpu_ops::Conv2dOptions { relu: true, max_pool, ..Default::default() };
+        let options = Conv2dOptions { relu: true, max_pool, ..Default::default() };
         let x = Tensor::<LibTorch, 1>::from_data([-1.0, -1.0, f32::NAN, -1.0], &Default::default());
         let y = values(conv2d(
             x.reshape([1, 1, 2, 2]),
