@@ -83,6 +83,11 @@ pub fn attention<B: Backend>(
     assert_eq!(key.dims(), value.dims(), "keys and values differ in shape");
     assert_eq!([batch, width], [batch_of_keys, width_of_keys], "queries and keys differ in batch or width");
     let geometry = Geometry::new(batch, [queries, keys], width, options);
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        let inputs = [query, key, value].map(primitive);
+        return tensor(crate::libtorch::run::<B, 3>(inputs, |inputs| libtorch(inputs, &geometry)));
+    }
     let [query, key, value] =
         match run::<B, _, 3>(&autodiff::Apart(geometry), [query, key, value].map(primitive)) {
             Ok((output, _)) => return tensor(output),
@@ -105,12 +110,33 @@ pub fn self_attention<B: Backend>(qkv: Tensor<B, 3>, options: AttentionOptions) 
     assert!(three_widths.is_multiple_of(3), "{three_widths} columns are not queries, keys and values");
     let width = three_widths / 3;
     let geometry = Geometry::new(batch, [tokens, tokens], width, options);
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return crate::libtorch::map(qkv, |qkv| match qkv.chunk(3, 2).as_slice() {
+            [query, key, value] => libtorch([query, key, value], &geometry),
+            parts => panic!("libtorch made {} parts of 3", parts.len()),
+        });
+    }
     let qkv = match run::<B, _, 1>(&autodiff::Packed(geometry), [primitive(qkv)]) {
         Ok((output, _)) => return tensor(output),
         Err([qkv]) => tensor::<B, 3>(qkv),
     };
     let [query, key, value] = [0, 1, 2].map(|part| qkv.clone().narrow(2, part * width, width));
     plain(query, key, value, &geometry)
+}
+
+/// The same in libtorch's functions.
+#[cfg(feature = "tch")]
+fn libtorch(inputs: [&tch::Tensor; 3], g: &Geometry) -> tch::Tensor {
+    let [batch, heads, head, queries, keys] =
+        [g.batch, g.heads, g.head, g.queries, g.keys].map(|size| size as i64);
+    let [query, key, value] = inputs.map(|x| x.reshape([batch, -1, heads, head]).transpose(1, 2));
+    // libtorch has the first query at the first key's place.
+    let mask = (g.causal && queries != keys)
+        .then(|| tch::Tensor::ones([queries, keys], (tch::Kind::Bool, query.device())).tril(keys - queries));
+    let (causal, scale) = (g.causal && mask.is_none(), f64::from(g.scale));
+    let y = tch::Tensor::scaled_dot_product_attention(&query, &key, &value, mask, 0.0, causal, scale, false);
+    y.transpose(1, 2).reshape([batch, queries, heads * head])
 }
 
 /// The same by Burn's own operations.

@@ -58,6 +58,10 @@ pub fn conv2d<B: Backend>(
     options: Conv2dOptions,
 ) -> Tensor<B, 4> {
     let geometry = Geometry::new(x.dims(), weight.dims(), bias.as_ref().map(|bias| bias.dims()), options);
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return crate::libtorch::layer(x, weight, bias, |x, weight, bias| libtorch(x, weight, bias, options));
+    }
     let (x, weight, bias) = match fast(x, weight, bias, &geometry) {
         Ok(output) => return output,
         Err(inputs) => inputs,
@@ -89,6 +93,23 @@ fn fast<B: Backend>(
             .map(|(output, _)| tensor(output))
             .map_err(|[x, weight]| (tensor(x), tensor(weight), None)),
     }
+}
+
+/// The same in libtorch's functions.
+#[cfg(feature = "tch")]
+fn libtorch(
+    x: &tch::Tensor,
+    weight: &tch::Tensor,
+    bias: Option<&tch::Tensor>,
+    options: Conv2dOptions,
+) -> tch::Tensor {
+    let Conv2dOptions { stride, padding, groups, relu, max_pool } = options;
+    let [stride, padding] = [stride, padding].map(|sizes| sizes.map(|size| size as i64));
+    let mut y = x.conv2d(weight, bias, stride, padding, [1, 1], groups as i64);
+    if max_pool {
+        y = y.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
+    }
+    if relu { y.relu_() } else { y }
 }
 
 /// The same by Burn's own operations.

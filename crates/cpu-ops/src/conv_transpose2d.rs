@@ -54,6 +54,10 @@ pub fn conv_transpose2d<B: Backend>(
     options: ConvTranspose2dOptions,
 ) -> Tensor<B, 4> {
     let call = Call::new(x.dims(), weight.dims(), bias.as_ref().map(|bias| bias.dims()), options);
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return crate::libtorch::layer(x, weight, bias, |x, weight, bias| libtorch(x, weight, bias, options));
+    }
     let (x, weight, bias) = match fast(x, weight, bias, &call) {
         Ok(output) => return output,
         Err(inputs) => inputs,
@@ -113,6 +117,21 @@ impl Call {
             Link { batch, inputs: outputs, outputs: inputs, image, kernel, map, stride, padding, groups };
         Self { link, relu }
     }
+}
+
+/// The same in libtorch's functions.
+#[cfg(feature = "tch")]
+fn libtorch(
+    x: &tch::Tensor,
+    weight: &tch::Tensor,
+    bias: Option<&tch::Tensor>,
+    options: ConvTranspose2dOptions,
+) -> tch::Tensor {
+    let ConvTranspose2dOptions { stride, padding, output_padding, groups, relu } = options;
+    let [stride, padding, output_padding] =
+        [stride, padding, output_padding].map(|sizes| sizes.map(|size| size as i64));
+    let mut y = x.conv_transpose2d(weight, bias, stride, padding, output_padding, groups as i64, [1, 1]);
+    if relu { y.relu_() } else { y }
 }
 
 /// Images, weights and bias of a call.

@@ -35,6 +35,10 @@ pub fn cross_entropy_per_sample<B: Backend>(
     smoothing: f32,
 ) -> Tensor<B, 1> {
     let [batch, _classes] = check(&logits, &targets);
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return libtorch(logits, targets, smoothing, tch::Reduction::None);
+    }
     let (logits, targets) = match fast(logits, targets, smoothing, false) {
         Ok(losses) => return losses,
         Err(inputs) => inputs,
@@ -61,11 +65,36 @@ pub fn cross_entropy<B: Backend>(
     smoothing: f32,
 ) -> Tensor<B, 1> {
     check(&logits, &targets);
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return libtorch(logits, targets, smoothing, tch::Reduction::Mean);
+    }
     let (logits, targets) = match fast(logits, targets, smoothing, true) {
         Ok(mean) => return mean,
         Err(inputs) => inputs,
     };
     cross_entropy_per_sample(logits, targets, smoothing).mean()
+}
+
+/// The same in libtorch's function.
+#[cfg(feature = "tch")]
+fn libtorch<B: Backend>(
+    logits: Tensor<B, 2>,
+    targets: Tensor<B, 1, Int>,
+    smoothing: f32,
+    reduction: tch::Reduction,
+) -> Tensor<B, 1> {
+    use crate::{
+        libtorch::{integers, run},
+        operation::{primitive, tensor},
+    };
+
+    let (targets, count) = (integers(targets), if reduction == tch::Reduction::Mean { 1 } else { -1 });
+    tensor(run::<B, 1>([primitive(logits)], |[logits]| {
+        // No target is to be ignored: not even -100, as libtorch would.
+        let none = None::<tch::Tensor>;
+        logits.cross_entropy_loss(&targets, none, reduction, i64::MIN, smoothing.into()).reshape([count])
+    }))
 }
 
 fn check<B: Backend>(logits: &Tensor<B, 2>, targets: &Tensor<B, 1, Int>) -> [usize; 2] {

@@ -32,6 +32,10 @@ pub fn dropout<B: Backend, const D: usize>(x: Tensor<B, D>, share: f64) -> Tenso
     if share == 0.0 || !B::ad_enabled(&x.device()) {
         return x;
     }
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return crate::libtorch::map(x, |x| x.dropout(share, true));
+    }
     let x = match fast(x, share) {
         Ok(y) => return y,
         Err(x) => x,

@@ -16,6 +16,10 @@ use crate::{
 /// - `x`: any
 /// - returns: the same
 pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return crate::libtorch::map(x, |x| x.gelu("none"));
+    }
     let x = match map(x, Gelu) {
         Ok(y) => return y,
         Err(x) => x,
@@ -30,6 +34,10 @@ pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
 /// - `x`: any
 /// - returns: the same
 pub fn gelu_tanh<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return crate::libtorch::map(x, |x| x.gelu("tanh"));
+    }
     let x = match map(x, GeluTanh) {
         Ok(y) => return y,
         Err(x) => x,

@@ -7,8 +7,9 @@
 //!
 //! Callers keep the plain bound `B: Backend`. Which way a call goes is decided inside, by the type of the
 //! backend: `Flex` (feature `flex`) and `NdArray` (feature `ndarray`), as they are or inside `Autodiff` with its
-//! default strategy, take the fast path. Every other backend, strategy or element type takes Burn's own
-//! operations, with the same result up to rounding.
+//! default strategy, take the fast path. `LibTorch` (feature `tch`) takes libtorch's own functions, forward and
+//! backward. Every other backend, strategy or element type takes Burn's own operations, with the same result up to
+//! rounding.
 //!
 //! The fast path uses the rayon pool it is called in. Work is cut and sums are ordered by the shapes alone:
 //! results are the same bit for bit on any number of threads, and from run to run on one machine.
@@ -49,6 +50,8 @@ mod elementwise;
 mod gelu;
 mod gemm;
 mod host;
+#[cfg(feature = "tch")]
+mod libtorch;
 mod linear;
 mod norm;
 mod operation;

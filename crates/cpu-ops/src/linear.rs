@@ -53,6 +53,10 @@ fn forward<B: Backend, const D: usize>(
     with_relu: bool,
 ) -> Tensor<B, D> {
     let layer = Layer::new(x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims), with_relu);
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return crate::libtorch::layer(x, weight, bias, |x, weight, bias| libtorch(x, weight, bias, &layer));
+    }
     let [x, weight] = [primitive(x), primitive(weight)];
     let (x, weight, bias) = match bias.map(primitive) {
         Some(bias) => match run::<B, _, 3>(&layer, [x, weight, bias]) {
@@ -66,6 +70,18 @@ fn forward<B: Backend, const D: usize>(
     };
     let y = module::linear::<B, D>(x, weight, bias);
     if with_relu { relu(y) } else { y }
+}
+
+/// The same in libtorch's functions.
+#[cfg(feature = "tch")]
+fn libtorch(x: &tch::Tensor, weight: &tch::Tensor, bias: Option<&tch::Tensor>, layer: &Layer) -> tch::Tensor {
+    let x = x.reshape([layer.rows as i64, layer.inputs as i64]);
+    let y = match bias {
+        Some(bias) => bias.addmm(&x, weight),
+        None => x.mm(weight),
+    };
+    let mut y = y.reshape(layer.shape.iter().map(|&size| size as i64).collect::<Vec<_>>());
+    if layer.relu { y.relu_() } else { y }
 }
 
 /// Sizes of one call.

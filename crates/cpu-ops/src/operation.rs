@@ -131,7 +131,7 @@ fn run_on<H: Host, B: Backend, O: Operation<N>, const N: usize>(
 }
 
 /// The result under the caller's name of its type, which has been shown to be the same.
-fn same<T: 'static, U: 'static>(output: T) -> U {
+pub(crate) fn same<T: 'static, U: 'static>(output: T) -> U {
     match cast(output) {
         Ok(output) => output,
         Err(_) => unreachable!("the backend's type has been compared"),

@@ -17,6 +17,10 @@ use crate::{
 /// - `x`: any
 /// - returns: the same
 pub fn silu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return crate::libtorch::map(x, tch::Tensor::silu);
+    }
     let x = match map(x, Silu) {
         Ok(y) => return y,
         Err(x) => x,

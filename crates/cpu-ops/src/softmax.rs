@@ -22,6 +22,10 @@ use crate::{
 /// - `x`: `[..., classes]`
 /// - returns: the same; each row sums to 1
 pub fn softmax<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return crate::libtorch::map(x, |x| x.softmax(-1, None));
+    }
     let x = match fast(x, Form::Plain) {
         Ok(y) => return y,
         Err(x) => x,
@@ -35,6 +39,10 @@ pub fn softmax<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
 /// - `x`: `[..., classes]`
 /// - returns: the same, at most 0
 pub fn log_softmax<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return crate::libtorch::map(x, |x| x.log_softmax(-1, None));
+    }
     let x = match fast(x, Form::Logarithm) {
         Ok(y) => return y,
         Err(x) => x,

@@ -59,6 +59,10 @@ pub fn batch_norm<B: Backend, const D: usize>(
 ) -> BatchNorm<B, D> {
     check(&x, [&weight, &bias]);
     check_shortcut(&x, shortcut.as_ref());
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return libtorch(x, [weight, bias], None, shortcut, options);
+    }
     let device = x.device();
     let operation = Norm::new(&x.dims(), Some(options.epsilon), options.relu);
     let (x, [weight, bias], shortcut) = match fast(x, [weight, bias], shortcut, &operation) {
@@ -106,6 +110,10 @@ pub fn batch_norm_eval<B: Backend, const D: usize>(
 ) -> Tensor<B, D> {
     check(&x, [&weight, &bias, &mean, &variance]);
     check_shortcut(&x, shortcut.as_ref());
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        return libtorch(x, [weight, bias], Some([mean, variance]), shortcut, options).output;
+    }
     let weight = weight / (variance + options.epsilon).sqrt();
     let bias = bias - mean * weight.clone();
     let operation = Norm::new(&x.dims(), None, options.relu);
@@ -141,6 +149,41 @@ fn fast<B: Backend, const D: usize>(
                 (tensor(x), [weight, bias].map(tensor), Some(tensor(shortcut)))
             }),
     }
+}
+
+/// The same in libtorch's functions, by statistics that are given or by the batch's.
+#[cfg(feature = "tch")]
+fn libtorch<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    [weight, bias]: [Tensor<B, 1>; 2],
+    given: Option<[Tensor<B, 1>; 2]>,
+    shortcut: Option<Tensor<B, D>>,
+    options: BatchNormOptions,
+) -> BatchNorm<B, D> {
+    use crate::libtorch::{constant, run, values};
+
+    let training = given.is_none();
+    let single = x.shape().num_elements() == x.dims()[1]; // one value a channel
+    // libtorch writes the batch's statistics over running ones, of which this momentum leaves nothing.
+    let momentum = 1.0;
+    let [mean, variance] = given.unwrap_or_else(|| [weight.zeros_like(), weight.zeros_like()]).map(values);
+    let forward = |x: &tch::Tensor, affine: [&tch::Tensor; 2], shortcut: Option<&tch::Tensor>| {
+        let [weight, bias, mean, variance] = [affine[0], affine[1], &mean, &variance].map(Some);
+        let mut y = x.batch_norm(weight, bias, mean, variance, training, momentum, options.epsilon, true);
+        if let Some(shortcut) = shortcut {
+            y = y.g_add_(shortcut);
+        }
+        if options.relu { y.relu_() } else { y }
+    };
+    let (x, [weight, bias]) = (primitive(x), [weight, bias].map(primitive));
+    let output = match shortcut.map(primitive) {
+        None => run::<B, 3>([x, weight, bias], |[x, weight, bias]| forward(x, [weight, bias], None)),
+        Some(shortcut) => run::<B, 4>([x, weight, bias, shortcut], |[x, weight, bias, shortcut]| {
+            forward(x, [weight, bias], Some(shortcut))
+        }),
+    };
+    let variance = if training && single { variance.zeros_like() } else { variance };
+    BatchNorm { output: tensor(output), mean: constant(&mean), variance: constant(&variance) }
 }
 
 /// What follows the norm.

@@ -31,6 +31,13 @@ pub fn group_norm<B: Backend, const D: usize>(
     let dims = x.dims();
     check(&x, [&weight, &bias]);
     assert!(groups > 0 && dims[1].is_multiple_of(groups), "{groups} groups do not divide {dims:?}");
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        let inputs = [primitive(x), primitive(weight), primitive(bias)];
+        return tensor(crate::libtorch::run::<B, 3>(inputs, |[x, weight, bias]| {
+            x.group_norm(groups as i64, Some(weight), Some(bias), epsilon, true)
+        }));
+    }
     let operation = Groups::new(&dims, groups, epsilon);
     let [x, weight, bias] =
         match run::<B, _, 3>(&operation, [primitive(x), primitive(weight), primitive(bias)]) {

@@ -31,6 +31,13 @@ pub fn layer_norm<B: Backend, const D: usize>(
     for vector in [&weight, &bias] {
         assert_eq!(vector.dims(), [width], "layer norm of {dims:?} needs one value for each place in a row");
     }
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is::<B>() {
+        let inputs = [primitive(x), primitive(weight), primitive(bias)];
+        return tensor(crate::libtorch::run::<B, 3>(inputs, |[x, weight, bias]| {
+            x.layer_norm([width as i64], Some(weight), Some(bias), epsilon, true)
+        }));
+    }
     let operation = Rows::new(&dims, epsilon);
     match run::<B, _, 3>(&operation, [primitive(x), primitive(weight), primitive(bias)]) {
         Ok((output, _)) => tensor(output),
