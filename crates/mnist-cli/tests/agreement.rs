@@ -25,7 +25,7 @@ use mnist_train::{
     data::TrainingData,
     optimizer::Optimizer,
     run::Run,
-    tensors::{flatten, gradients, unflatten_trained},
+    tensors::{flatten, gradients, replace, unflatten_trained},
 };
 
 const STEPS: usize = 50;
@@ -69,8 +69,7 @@ fn train<B: AutodiffBackend>(
         let loss = model.losses(batch.clone().to_device(&device)).total;
         let found = gradients::<B, _>(&model, &loss.backward());
         losses.extend(loss.into_data().iter::<f32>());
-        let values = optimizer.step(0.03, flatten(&model.valid()), found);
-        model = unflatten_trained::<B, _>(model, values);
+        model = replace::<B, _>(model, optimizer.step(0.03, found, None, None));
     }
     let images = batches[0].clone().to_device::<B::InnerBackend>(&device).images;
     Trace { losses, logits: model.valid().forward(images).into_data().iter::<f32>().collect() }
