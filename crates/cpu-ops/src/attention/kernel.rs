@@ -9,7 +9,10 @@ use super::{
     Geometry,
     softmax::{self, LANES},
 };
-use crate::gemm::{Matrix, gemm_rows};
+use crate::{
+    gemm::{Matrix, gemm_rows},
+    scratch::with_scratch,
+};
 
 /// Most queries of a block: its scores for a thousand keys fill a quarter of a usual second-level cache.
 const BLOCK: usize = 64;
@@ -99,19 +102,19 @@ pub(super) fn forward(g: &Geometry, [query, key, value]: [Rows<'_>; 3], keep: bo
     tasks.into_par_iter().for_each(|(element, first, (output, logs))| {
         let rows = output.len() / width;
         let seen = g.seen(first + rows - 1);
-        let mut scores = vec![0.0; rows * g.padded()];
-        let mut sums = vec![0.0; rows];
         let mut logs = logs.chunks_exact_mut(rows);
-        for head in 0..g.heads {
-            let query = query.part(g, element * g.queries + first, rows, head);
-            let [key, value] = [key, value].map(|all| all.part(g, element * g.keys, seen, head));
-            gemm_rows(query, key.transposed(), &mut scores, g.padded(), false);
-            softmax::exponentials(g, first, &mut scores, &mut sums, logs.next().unwrap_or_default());
-            let weights = Matrix { data: &scores, size: [rows, seen], strides: [g.padded(), 1] };
-            let output = &mut output[head * g.head..];
-            gemm_rows(weights, value, output, width, false);
-            softmax::divide(g, output, &sums);
-        }
+        with_scratch([rows * g.padded(), rows], |[scores, sums]| {
+            for head in 0..g.heads {
+                let query = query.part(g, element * g.queries + first, rows, head);
+                let [key, value] = [key, value].map(|all| all.part(g, element * g.keys, seen, head));
+                gemm_rows(query, key.transposed(), scores, g.padded(), false);
+                softmax::exponentials(g, first, scores, sums, logs.next().unwrap_or_default());
+                let weights = Matrix { data: scores, size: [rows, seen], strides: [g.padded(), 1] };
+                let output = &mut output[head * g.head..];
+                gemm_rows(weights, value, output, width, false);
+                softmax::divide(g, output, sums);
+            }
+        });
     });
     Forward { output, logs }
 }
@@ -130,24 +133,28 @@ pub(super) fn backward<'a>(
     let logs = logs.par_chunks(g.queries * g.heads);
     gradients.zip(logs).enumerate().for_each(|(element, (mut gradients, logs))| {
         let dy = Rows { data: dy, stride: g.width() };
-        let mut scores = vec![0.0; g.block() * g.padded()];
-        let mut changes = vec![0.0; g.block() * g.padded()];
-        for (block, logs) in logs.chunks(g.block() * g.heads).enumerate() {
-            let first = block * g.block();
-            let rows = logs.len() / g.heads;
-            let seen = g.seen(first + rows - 1);
-            for (head, logs) in logs.chunks_exact(rows).enumerate() {
-                let [query, dy] = [query, dy].map(|all| all.part(g, element * g.queries + first, rows, head));
-                let [key, value] = [key, value].map(|all| all.part(g, element * g.keys, seen, head));
-                gemm_rows(query, key.transposed(), &mut scores, g.padded(), false);
-                gemm_rows(dy, value.transposed(), &mut changes, g.padded(), false);
-                softmax::backward(g, first, &mut scores, logs, &mut changes);
-                let block = |data| Matrix { data, size: [rows, seen], strides: [g.padded(), 1] };
-                let (weights, changes) = (block(&scores), block(&changes));
-                gradients.add(g, 0, [first, head], changes, key);
-                gradients.add(g, 1, [0, head], changes.transposed(), query);
-                gradients.add(g, 2, [0, head], weights.transposed(), dy);
+        with_scratch([g.block() * g.padded(); 2], |[scores, changes]| {
+            for (block, logs) in logs.chunks(g.block() * g.heads).enumerate() {
+                let first = block * g.block();
+                let rows = logs.len() / g.heads;
+                let seen = g.seen(first + rows - 1);
+                for (head, logs) in logs.chunks_exact(rows).enumerate() {
+                    let [query, dy] =
+                        [query, dy].map(|all| all.part(g, element * g.queries + first, rows, head));
+                    let [key, value] = [key, value].map(|all| all.part(g, element * g.keys, seen, head));
+                    gemm_rows(query, key.transposed(), scores, g.padded(), false);
+                    gemm_rows(dy, value.transposed(), changes, g.padded(), false);
+                    softmax::backward(g, first, scores, logs, changes);
+                    let [weights, changes] = [&*scores, &*changes].map(|data| Matrix {
+                        data,
+                        size: [rows, seen],
+                        strides: [g.padded(), 1],
+                    });
+                    gradients.add(g, 0, [first, head], changes, key);
+                    gradients.add(g, 1, [0, head], changes.transposed(), query);
+                    gradients.add(g, 2, [0, head], weights.transposed(), dy);
+                }
             }
-        }
+        });
     });
 }
