@@ -78,7 +78,7 @@ fn run<B: AutodiffBackend>(
         b = b.map(Tensor::require_grad);
     }
     let y = function(x.clone(), w.clone(), b.clone(), case.options);
-    if !wants[0] && !wants[1] && !(wants[2] && case.bias) {
+    if !(wants[0] || wants[1] || wants[2] && case.bias) {
         return [Some(values(y)), None, None, None];
     }
     let grads = (y.clone() * tensor(y.dims(), 4, numbers)).sum().backward();
