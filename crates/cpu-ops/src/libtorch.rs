@@ -4,7 +4,7 @@
 //! gradients. Burn's autodiff sees one operation and none of what libtorch records.
 
 mod archive;
-mod script;
+pub(crate) mod script;
 
 use std::any::TypeId;
 
@@ -31,6 +31,11 @@ type AutodiffTensor = Primitive<Autodiff<LibTorch>>;
 /// Whether `B` is libtorch, alone or inside Autodiff with its default strategy.
 pub(crate) fn is<B: Backend>() -> bool {
     [TypeId::of::<LibTorch>(), TypeId::of::<Autodiff<LibTorch>>()].contains(&TypeId::of::<B>())
+}
+
+/// Whether `B` is libtorch without Autodiff.
+pub(crate) fn is_alone<B: Backend>() -> bool {
+    TypeId::of::<B>() == TypeId::of::<LibTorch>()
 }
 
 /// `forward` of the inputs. It has to make a tensor of its own, not a view of an input.
@@ -77,6 +82,23 @@ pub(crate) fn integers<B: Backend, const D: usize>(numbers: Tensor<B, D, Int>) -
     same::<_, TchTensor>(numbers.into_primitive()).tensor.to_kind(tch::Kind::Int64)
 }
 
+/// A tensor in libtorch's own type that may be written over: a copy where somebody else holds it.
+///
+/// # Panics
+/// If `B` [`is_alone`] not.
+pub(crate) fn own<B: Backend, const D: usize>(x: Tensor<B, D>) -> TchTensor {
+    let x: TchTensor = same(primitive(x));
+    if x.can_mut() { x } else { TchTensor::new(x.tensor.copy()) }
+}
+
+/// What [`own`] took.
+///
+/// # Panics
+/// As [`own`].
+pub(crate) fn disown<B: Backend, const D: usize>(x: TchTensor) -> Tensor<B, D> {
+    tensor(same(x))
+}
+
 /// A copy of a tensor in libtorch's own type, without what autodiff knows of it.
 pub(crate) fn values<B: Backend, const D: usize>(x: Tensor<B, D>) -> tch::Tensor {
     match cast::<_, AutodiffTensor>(primitive(x)) {
@@ -89,11 +111,7 @@ pub(crate) fn values<B: Backend, const D: usize>(x: Tensor<B, D>) -> tch::Tensor
 /// holds alone, and what libtorch recorded may hold it too.
 pub(crate) fn constant<B: Backend, const D: usize>(values: &tch::Tensor) -> Tensor<B, D> {
     let values = TchTensor::new(values.copy());
-    if TypeId::of::<B>() == TypeId::of::<LibTorch>() {
-        tensor(same(values))
-    } else {
-        tensor(same(AutodiffTensor::new(values)))
-    }
+    if is_alone::<B>() { tensor(same(values)) } else { tensor(same(AutodiffTensor::new(values))) }
 }
 
 /// Runs the forward pass and records it, with libtorch and with Burn.

@@ -81,6 +81,10 @@ pub fn update<B: Backend>(
     if matches!(step.rule, Rule::Adam { .. }) {
         state.second.get_or_insert_with(|| gradient.zeros_like());
     }
+    #[cfg(feature = "tch")]
+    if crate::libtorch::is_alone::<B>() && matches!(step.rule, Rule::Adam { .. }) {
+        return libtorch(step, gradient, factor, state);
+    }
     let State { value, first, second, average } = state;
     let tensors = [Some(gradient), factor, Some(value), first, second, average];
     let (fast, tensors) = match fast::<B>(step, tensors.map(|tensor| tensor.map(primitive))) {
@@ -94,6 +98,46 @@ pub fn update<B: Backend>(
     };
     let state = State { value, first, second, average };
     if fast { state } else { plain(step, gradient, factor, state) }
+}
+
+/// Adam in libtorch's function, which is one pass as well.
+#[cfg(feature = "tch")]
+fn libtorch<B: Backend>(
+    step: &Step,
+    gradient: Tensor<B, 1>,
+    factor: Option<Tensor<B, 1>>,
+    state: State<B>,
+) -> State<B> {
+    use crate::libtorch::{disown, own, script};
+
+    let gradient = if let Some(factor) = factor { gradient * factor } else { gradient };
+    let gradient: burn_tch::TchTensor = operation::same(primitive(gradient));
+    let State { value, first, second, average } = state;
+    let [value, first, second, average] = [Some(value), first, second, average].map(|tensor| tensor.map(own));
+    let (Rule::Adam { betas, epsilon, time, decoupled }, Some(value), Some(first), Some(second)) =
+        (step.rule, value, first, second)
+    else {
+        unreachable!("Adam has a value and two moments")
+    };
+    let numbers = script::Adam {
+        learning_rate: step.learning_rate,
+        betas,
+        epsilon,
+        weight_decay: step.weight_decay,
+        decoupled,
+        time,
+    };
+    script::adam(&numbers, &gradient.tensor, [&value.tensor, &first.tensor, &second.tensor]);
+    let average = average.map(|mut average| {
+        let _itself = average.tensor.lerp_(&value.tensor, 1.0 - step.keep);
+        average
+    });
+    State {
+        value: disown(value),
+        first: Some(disown(first)),
+        second: Some(disown(second)),
+        average: average.map(disown),
+    }
 }
 
 /// The same by the backend's own operations.

@@ -17,9 +17,10 @@ use burn::{
 };
 use burn_tch::LibTorch;
 use cpu_ops::{
-    AttentionOptions, BatchNormOptions, Conv2dOptions, ConvTranspose2dOptions, attention, batch_norm,
-    batch_norm_eval, conv_transpose2d, conv2d, cross_entropy, cross_entropy_per_sample, dropout, gelu,
-    gelu_tanh, group_norm, layer_norm, linear, linear_relu, log_softmax, self_attention, silu, softmax,
+    AttentionOptions, BatchNormOptions, Conv2dOptions, ConvTranspose2dOptions, Rule, State, Step, attention,
+    batch_norm, batch_norm_eval, conv_transpose2d, conv2d, cross_entropy, cross_entropy_per_sample, dropout,
+    gelu, gelu_tanh, group_norm, layer_norm, linear, linear_relu, log_softmax, self_attention, silu, softmax,
+    update,
 };
 
 use support::{
@@ -159,6 +160,56 @@ fn dropout_scales_what_it_keeps_and_its_gradient_has_the_same_mask() {
     assert!(mask.iter().all(|&kept| kept == 0.0 || (kept - 4.0 / 3.0).abs() < 1e-6));
     Ad::seed(&device, 7);
     assert_eq!(values(dropout(x, 0.25)), mask);
+}
+
+#[test]
+fn updates_by_adam_are_pytorchs_and_leave_alone_what_others_hold() {
+    // import torch
+    // for make in (torch.optim.Adam, torch.optim.AdamW):
+    //     p = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+    //     o = make([p], lr=0.1, betas=(0.8, 0.9), weight_decay=0.3)
+    //     a = torch.zeros(3)
+    //     for g in ([0.5, -1.0, 0.0], [0.1, 2.0, -0.3]):
+    //         p.grad = torch.tensor(g); o.step(); a.lerp_(p.detach(), 0.25)
+    //     print(p, o.state[p]["exp_avg"], o.state[p]["exp_avg_sq"], a)
+    let expected = [
+        (
+            false,
+            [
+                [0.8083966, -1.905508, 0.4200243],
+                [0.202, 0.02999998, -0.012],
+                [0.07129, 0.43489, 0.005265],
+                [0.3708492, -0.8326271, 0.1800061],
+            ],
+        ),
+        (
+            true,
+            [
+                [0.7649158, -1.826313, 0.5470281],
+                [0.1, 0.24, -0.06],
+                [0.0235, 0.49, 0.009000001],
+                [0.3543539, -0.8015783, 0.2276945],
+            ],
+        ),
+    ];
+    for (decoupled, expected) in expected {
+        let vector = |values: [f32; 3]| Tensor::<LibTorch, 1>::from_data(values, &Default::default());
+        let start = vector([1.0, -2.0, 0.5]);
+        let mut state =
+            State { value: start.clone(), first: None, second: None, average: Some(vector([0.0; 3])) };
+        for (time, gradient) in [(1, [0.25, -0.5, 0.0]), (2, [0.05, 1.0, -0.15])] {
+            let rule = Rule::Adam { betas: [0.8, 0.9], epsilon: 1e-8, time, decoupled };
+            let step = Step { rule, learning_rate: 0.1, weight_decay: 0.3, keep: 0.75 };
+            let twice = Tensor::from_data([2.0], &Default::default());
+            state = update(&step, vector(gradient), Some(twice), state);
+        }
+        let State { value, first, second, average } = state;
+        let found = [Some(value), first, second, average].map(|t| values(t.unwrap()));
+        for (found, expected) in found.iter().zip(expected) {
+            assert_close(found, &expected, 1e-6, "value, moments, average");
+        }
+        assert_eq!(values(start), [1.0, -2.0, 0.5]);
+    }
 }
 
 #[test]
