@@ -17,3 +17,4 @@ mod linear;
 mod paths;
 mod support;
 mod threads;
+mod update;
