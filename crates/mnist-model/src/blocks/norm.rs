@@ -110,6 +110,15 @@ mod tests {
     use burn_flex::Flex;
 
     use super::*;
+    use crate::parameters::parameters;
+
+    #[test]
+    fn tensors_have_the_names_of_burns_layer() {
+        let found = parameters::<Flex, _>(&batch_norm::<Flex>(3, &Default::default()));
+        let found: Vec<_> = found.iter().map(|p| (p.path.as_str(), &p.shape[..], p.trained)).collect();
+        let expected = [("gamma", true), ("beta", true), ("running_mean", false), ("running_var", false)];
+        assert_eq!(found, expected.map(|(name, trained)| (name, &[3][..], trained)));
+    }
 
     /// ```python
     /// import torch
