@@ -1,7 +1,6 @@
 //! Milliseconds of forward + backward: this crate's convolutions against Burn's own operations, in turns.
 //!
 //! `cargo run --release -p cpu-ops --all-features --example bench [-- ROUNDS [PART OF A NAME]]`
-//! `cargo run --release -p cpu-ops --features flex,ndarray --example bench [-- ROUNDS]`
 
 #![allow(clippy::print_stdout)]
 
@@ -132,9 +131,4 @@ fn main() {
     let part = args.next().unwrap_or_default();
     measure::<Autodiff<burn_flex::Flex>>("flex", rounds, &part);
     measure::<Autodiff<burn_ndarray::NdArray>>("ndarray", rounds.min(3), &part);
-    let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(15);
-    measure::<Autodiff<burn_flex::Flex>>("flex", rounds);
-    measure::<Autodiff<burn_ndarray::NdArray>>("ndarray", rounds.min(3));
-    #[cfg(feature = "tch")]
-    measure::<Autodiff<burn_tch::LibTorch>>("libtorch", rounds);
 }
