@@ -99,7 +99,7 @@ def transformer():
     layer = nn.TransformerEncoderLayer(
         128, 4, 512, dropout=0.0, activation="gelu", norm_first=True, batch_first=True
     )
-    return nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+    return nn.TransformerEncoder(layer, 4, nn.LayerNorm(128), enable_nested_tensor=False)
 
 
 NETS = {"pytorch-example-cnn": PytorchExample, "mlp": mlp, "cnn": cnn, "resnet": resnet}

@@ -69,7 +69,7 @@ fn train<B: AutodiffBackend>(
         let loss = model.losses(batch.clone().to_device(&device)).total;
         let found = gradients::<B, _>(&model, &loss.backward());
         losses.extend(loss.into_data().iter::<f32>());
-        model = replace::<B, _>(model, optimizer.step(0.03, found, None, None));
+        model = replace::<B, _>(model, optimizer.step(0.01, found, None, None));
     }
     let images = batches[0].clone().to_device::<B::InnerBackend>(&device).images;
     Trace { losses, logits: model.valid().forward(images).into_data().iter::<f32>().collect() }
