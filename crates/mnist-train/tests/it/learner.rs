@@ -22,6 +22,9 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
                     "epochs=30",
                 ]);
             }
+            if net == "net=vit" {
+                sets.extend(["vit.layers=2", "schedule.learning_rate=0.003", "epochs=40"]);
+            }
             let lab = Lab::new(settings(&sets));
             lab.fit().unwrap();
 
