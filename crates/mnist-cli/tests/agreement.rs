@@ -3,7 +3,7 @@
 //! ndarray is always there; others come with their feature flags, for example
 //! `cargo test -p mnist-cli --features wgpu --test agreement`.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use burn::{
     backend::Autodiff,
