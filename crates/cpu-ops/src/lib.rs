@@ -38,7 +38,10 @@
 //! ```
 
 // Without a backend that has a fast path, the fast paths are built and never taken.
-#![cfg_attr(not(any(feature = "flex", feature = "ndarray")), allow(dead_code, unused_variables))]
+#![cfg_attr(
+    not(any(feature = "flex", feature = "ndarray")),
+    allow(dead_code, unused_variables, clippy::extra_unused_type_parameters)
+)]
 
 mod attention;
 mod conv;
