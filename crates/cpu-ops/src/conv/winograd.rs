@@ -6,18 +6,20 @@
 //! has other tiles for them): with `u = A dy At`, the weights' is `Gt [sum of u * (Bt x B)] G`, the images'
 //! `B [(G w Gt) * u] Bt`, added up where tiles overlap.
 
+mod filters;
 mod tiles;
 
-use rayon::prelude::*;
-
-use self::tiles::{Enter, Leave, SPACE, Tiles, filter, unfilter};
+use self::{
+    filters::{filters, unfilter},
+    tiles::{Enter, Leave, SPACE, Tiles},
+};
 use super::{
     frame::{Frame, padded},
     link::Link,
     method::{Asked, Method},
 };
 use crate::{
-    product::{LANES, Outer, Patches, Row},
+    product::{Outer, Patches, Row},
     scratch::Buffer,
 };
 
@@ -61,10 +63,10 @@ impl Winograd {
         let block = (images * area).div_ceil(blocks).next_multiple_of(8);
         let [mut forward, mut backward] = [Buffer::default(), Buffer::default()];
         if asked.correlate {
-            forward = filters(weight, [g.inputs, g.outputs], |c, o| o * g.inputs + c);
+            forward = filters(weight, [g.inputs, g.outputs], [1, g.inputs]);
         }
         if asked.spread {
-            backward = filters(weight, [g.outputs, g.inputs], |o, c| o * g.inputs + c);
+            backward = filters(weight, [g.outputs, g.inputs], [g.inputs, 1]);
         }
         let mut winograd = Self {
             link: g,
@@ -130,30 +132,6 @@ impl Winograd {
         self.products(u, v, true, tiles.corners.len());
         tiles.leave(Leave::PixelGradients, v, images);
     }
-}
-
-/// `[SPACE, rows, padded(run)]` of `sizes = [rows, run]`; `kernel` says which of the weights belongs where.
-fn filters(weight: &[f32], sizes: [usize; 2], kernel: impl Fn(usize, usize) -> usize) -> Buffer {
-    let [rows, run] = sizes;
-    let width = padded(run);
-    let mut filters = Buffer::zeros(SPACE * rows * width);
-    let values = filters.values_mut();
-    let (weight, _) = weight.as_chunks::<9>();
-    // A cache line at a time: the planes of the numbers lie a multiple of 4 KiB apart and evict each other.
-    for row in 0..rows {
-        for first in (0..run).step_by(LANES) {
-            let mut lines = [[0.0; LANES]; SPACE];
-            for i in 0..LANES.min(run - first) {
-                for (line, value) in lines.iter_mut().zip(filter(&weight[kernel(row, first + i)])) {
-                    line[i] = value;
-                }
-            }
-            for (number, line) in lines.iter().enumerate() {
-                values[(number * rows + row) * width + first..][..LANES].copy_from_slice(line);
-            }
-        }
-    }
-    filters
 }
 
 impl Method for Winograd {
@@ -248,20 +226,6 @@ impl Method for Winograd {
     }
 
     fn gradient(&self, sum: &[f32]) -> Vec<f32> {
-        let [inputs, width] = [self.link.inputs, padded(self.link.outputs)];
-        let mut gradient = vec![0.0; self.link.weights()];
-        // A cache line of outputs at a time, as in `filters`.
-        gradient.par_chunks_mut(LANES * inputs * 9).enumerate().for_each(|(block, gradient)| {
-            for c in 0..inputs {
-                let mut lines = [[0.0; LANES]; SPACE];
-                for (n, line) in lines.iter_mut().enumerate() {
-                    line.copy_from_slice(&sum[(n * inputs + c) * width + block * LANES..][..LANES]);
-                }
-                for (o, gradient) in gradient.chunks_exact_mut(inputs * 9).enumerate() {
-                    gradient[c * 9..][..9].copy_from_slice(&unfilter(lines.map(|line| line[o])));
-                }
-            }
-        });
-        gradient
+        unfilter(sum, [self.link.inputs, self.link.outputs])
     }
 }

@@ -7,23 +7,6 @@ use crate::conv::frame::Frame;
 /// Numbers of a tile.
 pub(super) const SPACE: usize = 16;
 
-/// `G w Gt`, row by row.
-pub(super) fn filter(w: &[f32; 9]) -> [f32; SPACE] {
-    let line = |a: f32, b: f32, c: f32| [a, (a + c + b) * 0.5, (a + c - b) * 0.5, c];
-    let columns = [0, 1, 2].map(|j| line(w[j], w[3 + j], w[6 + j]));
-    let rows: [[f32; 4]; 4] = std::array::from_fn(|i| line(columns[0][i], columns[1][i], columns[2][i]));
-    std::array::from_fn(|n| rows[n / 4][n % 4])
-}
-
-/// `Gt m G` of a sum over tiles.
-pub(super) fn unfilter(m: [f32; SPACE]) -> [f32; 9] {
-    let line = |a: f32, b: f32, c: f32, d: f32| [a + (b + c) * 0.5, (b - c) * 0.5, (b + c) * 0.5 + d];
-    let columns: [[f32; 3]; 4] = std::array::from_fn(|j| line(m[j], m[4 + j], m[8 + j], m[12 + j]));
-    let rows: [[f32; 3]; 3] =
-        std::array::from_fn(|i| line(columns[0][i], columns[1][i], columns[2][i], columns[3][i]));
-    std::array::from_fn(|n| rows[n / 3][n % 3])
-}
-
 /// One of the moves.
 #[derive(Clone, Copy)]
 pub(super) enum Enter {
@@ -151,7 +134,7 @@ impl WithSimd for Leaving<'_> {
 
 /// A map of all columns, then of all rows.
 #[inline(always)]
-fn both<V: Copy, const N: usize, const M: usize>(
+pub(super) fn both<V: Copy, const N: usize, const M: usize>(
     square: [[V; N]; N],
     line: impl Fn([V; N]) -> [V; M],
 ) -> [[V; M]; M] {
