@@ -49,20 +49,27 @@ def mlp(hidden, dropout):
     return nn.Sequential(*layers, nn.Linear(inputs, 10))
 
 
-def cnn(channels, kernels, pool, norm, width, dropout):
+def cnn(channels, kernels, convolutions, pool, norm, width, dropout):
     layers, inputs, side = [], 1, 28
     for outputs, kernel in zip(channels, kernels):
-        stride = 1 if pool else 2
-        layers.append(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=not norm))
-        if norm:
-            layers.append(nn.BatchNorm2d(outputs))
-        # Pooling and ReLU commute; behind the pooling a quarter of the values is left.
-        layers += [nn.MaxPool2d(2), nn.ReLU()] if pool else [nn.ReLU()]
-        inputs, side = outputs, side // 2 if pool else (side + 1) // 2
-    layers += [nn.Flatten(), nn.Linear(inputs * side * side, width), nn.ReLU()]
+        for convolution in range(1, convolutions + 1):
+            halves = convolution == convolutions
+            stride = 2 if halves and not pool else 1
+            layers.append(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=not norm))
+            if halves and pool:
+                layers.append(nn.MaxPool2d(2))
+            if norm:
+                layers.append(nn.BatchNorm2d(outputs))
+            layers.append(nn.ReLU())
+            inputs = outputs
+        side = side // 2 if pool else (side + 1) // 2
+    layers.append(nn.Flatten())
+    flat = inputs * side * side
+    if width > 0:
+        layers += [nn.Linear(flat, width), nn.ReLU()]
     if dropout > 0:
         layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers, nn.Linear(width, 10))
+    return nn.Sequential(*layers, nn.Linear(width or flat, 10))
 
 
 class BasicBlock(nn.Module):

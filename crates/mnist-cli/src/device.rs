@@ -175,14 +175,21 @@ impl FromStr for BackendName {
     }
 }
 
-/// Sets how many threads the CPU backends compute on, once for the process.
+/// Sets up the threads that the CPU backends compute on, once for the process; `None` is one for each core.
+///
+/// The calling thread is one of them: a loop begun inside the pool starts at once, while one begun outside waits
+/// until a sleeping thread has taken it up. With several devices their threads share the pool and the calling one
+/// waits for them, so that it must not be counted on.
 ///
 /// # Errors
 /// Threads that cannot be started.
-pub(crate) fn set_threads(threads: NonZeroUsize) -> Result<()> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+pub(crate) fn set_threads(threads: Option<NonZeroUsize>, devices: &[usize]) -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.map_or(0, NonZeroUsize::get));
+    if devices.len() > 1 { pool } else { pool.use_current_thread() }.build_global()?;
     #[cfg(feature = "tch")]
-    tch::set_num_threads(i32::try_from(threads.get()).unwrap_or(i32::MAX));
+    if let Some(threads) = threads {
+        tch::set_num_threads(i32::try_from(threads.get()).unwrap_or(i32::MAX));
+    }
     Ok(())
 }
 

@@ -64,10 +64,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
         .without_time()
         .with_target(false)
         .init();
-    if let Some(threads) = args.common.threads {
-        device::set_threads(threads)?;
-    }
-    Ok(())
+    device::set_threads(args.common.threads, &args.common.devices)
 }
 
 /// Whether an error is about what was typed, not about what happened.

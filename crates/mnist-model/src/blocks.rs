@@ -53,6 +53,11 @@ impl<B: Backend> Conv<B> {
         self.fused(x, Conv2dOptions { relu: true, ..Default::default() })
     }
 
+    /// As [`Conv::forward`], then 2x2 max-pooling, which halves height and width again (rounded down).
+    pub fn forward_pool(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.fused(x, Conv2dOptions { max_pool: true, ..Default::default() })
+    }
+
     /// As [`Conv::forward`], then 2x2 max-pooling, which halves height and width again (rounded down), and ReLU.
     pub fn forward_pool_relu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         self.fused(x, Conv2dOptions { relu: true, max_pool: true, ..Default::default() })

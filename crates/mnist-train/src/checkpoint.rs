@@ -1,6 +1,6 @@
 //! Checkpoints: a directory that exists whole or not at all, and says itself whether it is sound.
 //!
-//! `step-00000860/tensors.safetensors` holds every tensor under its name (`model.net.stages.0.conv.weight`,
+//! `step-00000860/tensors.safetensors` holds every tensor under its name (`model.net.layers.0.conv.weight`,
 //! `average. ...`, `optimizer.first. ...`, `optimizer.second. ...`) in full precision; `state.json` holds the
 //! learner's state and the SHA-256 of both. Burn's recorders are not used: they load a tensor of another shape
 //! without a word, and panic on damaged bytes.

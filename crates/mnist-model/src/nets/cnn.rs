@@ -1,20 +1,22 @@
 //! A small convolutional net after LeNet-5 (LeCun et al. 1998), with ReLU.
 //!
-//! Each stage is convolution, optional BatchNorm (arXiv 1502.03167), ReLU, and halves the image: by a stride
-//! of 2 in the convolution (Springenberg et al. 2014, arXiv 1412.6806), or by 2x2 max-pooling, which costs
-//! four times the multiplications. Then one fully connected layer. No norm by default: on a CPU it costs
-//! more than it brings at this size.
+//! Each stage is one convolution or more, each with optional BatchNorm (arXiv 1502.03167) and ReLU, as in VGG
+//! (arXiv 1409.1556). The last of a stage halves the image: by a stride of 2 (Springenberg et al. 2014,
+//! arXiv 1412.6806), or by 2x2 max-pooling, which costs four times the multiplications. Pooling comes before the
+//! norm: it leaves a quarter of the values to normalise. Then one fully connected layer, or none.
 
 use burn::{
     module::Module,
-    nn::pool::MaxPool2dConfig,
-    tensor::{Tensor, activation::relu, backend::Backend},
+    tensor::{Tensor, backend::Backend},
 };
 use cpu_ops::dropout;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
 use crate::blocks::{BatchNorm, Conv, Linear, batch_norm, conv2d, hidden_linear};
+
+/// More convolutions in a stage are a mistake.
+const MOST_CONVOLUTIONS: usize = 16;
 
 /// Settings of [`Cnn`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -24,11 +26,13 @@ pub struct CnnConfig {
     pub channels: Vec<usize>,
     /// Side of each stage's square kernels, odd, in pixels.
     pub kernels: Vec<usize>,
+    /// Convolutions in each stage, one after the other.
+    pub convolutions: usize,
     /// Whether stages halve the image by max-pooling; else by a stride of 2.
     pub pool: bool,
     /// Whether a BatchNorm follows each convolution.
     pub norm: bool,
-    /// Length of the feature vector, in units.
+    /// Length of the feature vector, in units; 0 takes the maps of the last stage as they are.
     pub width: usize,
     /// Share of features dropped in training, in [0, 1).
     pub dropout: f64,
@@ -37,10 +41,11 @@ pub struct CnnConfig {
 impl Default for CnnConfig {
     fn default() -> Self {
         Self {
-            channels: vec![24, 48, 96],
+            channels: vec![16, 32, 96],
             kernels: vec![3, 3, 3],
+            convolutions: 1,
             pool: true,
-            norm: false,
+            norm: true,
             width: 128,
             dropout: 0.0,
         }
@@ -54,7 +59,12 @@ impl CnnConfig {
     /// A message that names the setting.
     pub fn check(&self, size: [usize; 2]) -> Result<(), String> {
         at_least_one("channels", &self.channels)?;
-        at_least_one("width", &[self.width])?;
+        if !(1..=MOST_CONVOLUTIONS).contains(&self.convolutions) {
+            return Err(format!(
+                "`convolutions` is {}; it has to be 1 to {MOST_CONVOLUTIONS}",
+                self.convolutions
+            ));
+        }
         share("dropout", self.dropout)?;
         if self.kernels.len() != self.channels.len()
             || self.kernels.iter().any(|k| k.is_multiple_of(2) || *k > 27)
@@ -76,7 +86,7 @@ impl CnnConfig {
         }
         let mut inputs = 1;
         for (&outputs, kernel) in self.channels.iter().zip(&self.kernels) {
-            not_absurd(kernel.pow(2).saturating_mul(outputs).saturating_mul(inputs))?;
+            not_absurd(kernel.pow(2).saturating_mul(outputs).saturating_mul(inputs.max(outputs)))?;
             inputs = outputs;
         }
         not_absurd(inputs.saturating_mul(height * width).saturating_mul(self.width))
@@ -85,20 +95,25 @@ impl CnnConfig {
     /// A net with fresh weights for images of `size` = `[height, width]`.
     pub fn init<B: Backend>(&self, size: [usize; 2], device: &B::Device) -> Cnn<B> {
         let mut inputs = 1;
-        let mut stages = Vec::with_capacity(self.channels.len());
-        let stride = if self.pool { 1 } else { 2 };
+        let mut layers = Vec::with_capacity(self.channels.len() * self.convolutions);
         for (&outputs, &kernel) in self.channels.iter().zip(&self.kernels) {
-            stages.push(Stage {
-                conv: conv2d([inputs, outputs], kernel, stride, !self.norm, device),
-                norm: self.norm.then(|| batch_norm(outputs, device)),
-            });
-            inputs = outputs;
+            for convolution in 1..=self.convolutions {
+                let halves = convolution == self.convolutions;
+                let stride = if halves && !self.pool { 2 } else { 1 };
+                layers.push(Layer {
+                    conv: conv2d([inputs, outputs], kernel, stride, !self.norm, device),
+                    norm: self.norm.then(|| batch_norm(outputs, device)),
+                    pool: halves && self.pool,
+                });
+                inputs = outputs;
+            }
         }
         let [height, width] = self.map_size(size);
+        let flat = inputs * height * width;
         Cnn {
-            stages,
-            pool: self.pool,
-            features: hidden_linear(inputs * height * width, self.width, device),
+            layers,
+            features: (self.width > 0).then(|| hidden_linear(flat, self.width, device)),
+            flat,
             dropout: self.dropout,
         }
     }
@@ -113,28 +128,25 @@ impl CnnConfig {
 /// Small convolutional net.
 #[derive(Module, Debug)]
 pub struct Cnn<B: Backend> {
-    stages: Vec<Stage<B>>,
-    pool: bool,
-    features: Linear<B>,
+    layers: Vec<Layer<B>>,
+    features: Option<Linear<B>>,
+    flat: usize,
     dropout: f64,
 }
 
 #[derive(Module, Debug)]
-struct Stage<B: Backend> {
+struct Layer<B: Backend> {
     conv: Conv<B>,
     norm: Option<BatchNorm<B>>,
+    pool: bool,
 }
 
-impl<B: Backend> Stage<B> {
-    fn forward(&self, x: Tensor<B, 4>, pool: bool) -> Tensor<B, 4> {
-        match (&self.norm, pool) {
+impl<B: Backend> Layer<B> {
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        match (&self.norm, self.pool) {
             (None, true) => self.conv.forward_pool_relu(x),
             (None, false) => self.conv.forward_relu(x),
-            (Some(norm), true) => {
-                let x = norm.forward(self.conv.forward(x));
-                let pool = MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init();
-                relu(pool.forward(x)) // they commute, and a quarter of the values is left
-            }
+            (Some(norm), true) => norm.forward_relu(self.conv.forward_pool(x)),
             (Some(norm), false) => norm.forward_relu(self.conv.forward(x)),
         }
     }
@@ -142,16 +154,23 @@ impl<B: Backend> Stage<B> {
 
 impl<B: Backend> Encoder<B> for Cnn<B> {
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
-        let mut x = images; // [batch, 1, 28, 28]
-        for stage in &self.stages {
-            x = stage.forward(x, self.pool); // [batch, channels, height / 2, width / 2]
-        }
-        let x = x.flatten(1, 3); // [batch, channels * height * width]
-        dropout(self.features.forward_relu(x), self.dropout) // [batch, width]
+        // [batch, 1, 28, 28], then [batch, channels, height, width]
+        let maps = self.layers.iter().fold(images, |x, layer| layer.forward(x));
+        let flat = maps.flatten(1, 3); // [batch, channels * height * width]
+        let features = match &self.features {
+            Some(features) => features.forward_relu(flat), // [batch, width]
+            None => flat,
+        };
+        dropout(features, self.dropout)
     }
 
     fn width(&self) -> usize {
-        let [_inputs, width] = self.features.weight.dims();
-        width
+        match &self.features {
+            Some(features) => {
+                let [_inputs, width] = features.weight.dims();
+                width
+            }
+            None => self.flat,
+        }
     }
 }
