@@ -1,11 +1,11 @@
 //! Gradients of one update, on one device or shared among several.
 //!
 //! Data parallelism as burn-train's multi-device learner does it with its optimizer on the main device: every
-//! device has a copy of the model and a thread, each batch is cut into as many parts, Burn's
-//! [`Tensor::to_device`] carries weights out and gradients back, and one optimizer makes the update. We depart
-//! in what is sent: flat lists of tensors, not Burn's `fork`, because a forked module shares its running
-//! statistics with the original and moves them to its own device while that is at work. And a part weighs as
-//! much as it has images, so that the sum is the gradient of the mean over the whole batch.
+//! device has a copy of the model and a thread, each batch is cut into as many parts, weights go out and
+//! gradients come back, and one optimizer makes the update. A part weighs as much as it has images, so that the
+//! sum is the gradient of the mean over the whole batch. We depart in how tensors travel: as numbers through the
+//! host. Burn 0.21's `to_device` is made for CUDA alone among its graphics backends (wgpu and ROCm panic), and a
+//! module that Burn forks shares its running statistics with the original.
 //!
 //! What is random in the model is drawn from the backend's generator, one for all devices of the process: with
 //! several of them, dropout is not the same from run to run. Everything else is.
@@ -22,7 +22,7 @@ use std::{
 use burn::{
     module::AutodiffModule,
     tensor::{
-        Tensor,
+        Tensor, TensorData,
         backend::{AutodiffBackend, Backend},
     },
 };
@@ -92,7 +92,10 @@ impl<B: AutodiffBackend> Replicas<B> {
         M: Objective<B> + AutodiffModule<B>,
     {
         let images: usize = group.iter().map(HostBatch::len).sum();
-        let weights = if self.others.is_empty() { Vec::new() } else { flatten(&model.valid()) };
+        let weights: Vec<TensorData> = match self.others.is_empty() {
+            true => Vec::new(),
+            false => flatten(&model.valid()).into_iter().map(Tensor::into_data).collect(),
+        };
         let mut sum = Found { gradients: Vec::new(), parts: Parts { names: Vec::new(), values: Vec::new() } };
         for (i, batch) in group.into_iter().enumerate() {
             let key = Key::new(seed).named("step").with(step as u64).with(i as u64);
@@ -135,17 +138,26 @@ fn part_gradients<B: AutodiffBackend, M: Objective<B> + AutodiffModule<B>>(
     Found { gradients, parts: Parts { names, values } }
 }
 
-struct Task<B: Backend> {
-    weights: Vec<Tensor<B, 1>>,
+/// What a worker is given: all of it lies on the host.
+struct Task {
+    weights: Vec<TensorData>,
     part: HostBatch,
     images: usize,
     seed: u64,
 }
 
+/// What comes of it, on the host as well.
+struct Answer {
+    gradients: Vec<Option<TensorData>>,
+    names: Vec<&'static str>,
+    values: Vec<TensorData>,
+}
+
 /// A thread with a copy of the model on its own device. It ends when its worker is dropped.
 struct Worker<B: AutodiffBackend> {
-    tasks: Sender<Task<B::InnerBackend>>,
-    found: Receiver<thread::Result<Found<B::InnerBackend>>>,
+    main: B::Device,
+    tasks: Sender<Task>,
+    found: Receiver<thread::Result<Answer>>,
 }
 
 impl<B: AutodiffBackend> Worker<B> {
@@ -153,15 +165,17 @@ impl<B: AutodiffBackend> Worker<B> {
     where
         M: Objective<B> + AutodiffModule<B> + 'static,
     {
-        let (tasks, inbox) = channel::<Task<B::InnerBackend>>();
+        let (tasks, inbox) = channel();
         let (outbox, found) = channel();
         let mut work = move |Task { weights, part, images, seed }| {
-            let weights = weights.into_iter().map(|w: Tensor<_, 1>| w.to_device(&device)).collect();
+            let weights = weights.into_iter().map(|w| Tensor::from_data(w, &device)).collect();
             model = unflatten_trained::<B, _>(model.clone(), weights);
             let Found { gradients, parts } = part_gradients::<B, M>(&model, part, images, seed, &device);
-            let gradients = gradients.into_iter().map(|g| g.map(|g| g.to_device(&main))).collect();
-            let values = parts.values.into_iter().map(|v| v.to_device(&main)).collect();
-            Found { gradients, parts: Parts { names: parts.names, values } }
+            Answer {
+                gradients: gradients.into_iter().map(|g| g.map(Tensor::into_data)).collect(),
+                names: parts.names,
+                values: parts.values.into_iter().map(Tensor::into_data).collect(),
+            }
         };
         thread::Builder::new().name("replica".into()).spawn(move || {
             for task in inbox {
@@ -172,10 +186,10 @@ impl<B: AutodiffBackend> Worker<B> {
                 }
             }
         })?;
-        Ok(Self { tasks, found })
+        Ok(Self { main, tasks, found })
     }
 
-    fn begin(&self, task: Task<B::InnerBackend>) {
+    fn begin(&self, task: Task) {
         if self.tasks.send(task).is_err() {
             unreachable!("a worker ends only when it has told why");
         }
@@ -184,7 +198,11 @@ impl<B: AutodiffBackend> Worker<B> {
     /// What came of the task; a panic of the device's thread goes on in this one.
     fn end(&self) -> Found<B::InnerBackend> {
         match self.found.recv() {
-            Ok(Ok(found)) => found,
+            Ok(Ok(Answer { gradients, names, values })) => {
+                let here = |data| Tensor::from_data(data, &self.main);
+                let gradients = gradients.into_iter().map(|g| g.map(here)).collect();
+                Found { gradients, parts: Parts { names, values: values.into_iter().map(here).collect() } }
+            }
             Ok(Err(panic)) => resume_unwind(panic),
             Err(_) => unreachable!("a worker answers every task"),
         }
