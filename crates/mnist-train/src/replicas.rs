@@ -7,6 +7,10 @@
 //! host. Burn 0.21's `to_device` is made for CUDA alone among its graphics backends (wgpu and ROCm panic), and a
 //! module that Burn forks shares its running statistics with the original.
 //!
+//! No backward pass begins before every forward pass of the batch is done: in Burn 0.21 the end of one thread's
+//! backward pass frees what another's forward pass has just recorded, and a gradient is lost without a word
+//! (<https://github.com/tracel-ai/burn/issues/5573>).
+//!
 //! What is random in the model is drawn from the backend's generator, one for all devices of the process: with
 //! several of them, dropout is not the same from run to run. Everything else is.
 //!
@@ -15,7 +19,10 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc, Barrier,
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
 };
 
@@ -99,15 +106,18 @@ impl<B: AutodiffBackend> Replicas<B> {
         let mut sum = Found { gradients: Vec::new(), parts: Parts { names: Vec::new(), values: Vec::new() } };
         for (i, batch) in group.into_iter().enumerate() {
             let key = Key::new(seed).named("step").with(step as u64).with(i as u64);
-            let mut parts = batch.split(1 + self.others.len()).into_iter();
+            let parts = batch.split(1 + self.others.len());
+            let together = Arc::new(Barrier::new(parts.len()));
+            let mut parts = parts.into_iter();
             let Some(own) = parts.next() else { continue };
             let mut busy = Vec::new();
             for (device, (worker, part)) in self.others.iter().zip(parts).enumerate() {
                 let seed = key.with(1 + device as u64).seed();
-                worker.begin(Task { weights: weights.clone(), part, images, seed });
+                let forward = Forward(Arc::clone(&together));
+                worker.begin(Task { weights: weights.clone(), part, images, seed, forward });
                 busy.push(worker);
             }
-            let own = part_gradients::<B, M>(model, own, images, key.seed(), &self.main);
+            let own = part_gradients::<B, M>(model, own, images, key.seed(), &self.main, Forward(together));
             // In the order of the devices, whichever is done first: sums do not depend on time.
             for found in std::iter::once(own).chain(busy.into_iter().map(|worker| worker.end())) {
                 if sum.gradients.is_empty() {
@@ -128,10 +138,12 @@ fn part_gradients<B: AutodiffBackend, M: Objective<B> + AutodiffModule<B>>(
     images: usize,
     seed: u64,
     device: &B::Device,
+    forward: Forward,
 ) -> Found<B::InnerBackend> {
     let share = part.len() as f64 / images as f64;
     B::seed(device, seed);
     let losses = model.losses(part.to_device(device));
+    drop(forward);
     let gradients = gradients::<B, _>(model, &losses.total.mul_scalar(share).backward());
     let (names, values) =
         losses.parts.into_iter().map(|p| (p.name, p.value.inner().mul_scalar(share))).unzip();
@@ -144,6 +156,16 @@ struct Task {
     part: HostBatch,
     images: usize,
     seed: u64,
+    forward: Forward,
+}
+
+/// The forward pass of one device. Its end, be it a panic, waits for that of all others.
+struct Forward(Arc<Barrier>);
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.0.wait();
+    }
 }
 
 /// What comes of it, on the host as well.
@@ -167,10 +189,11 @@ impl<B: AutodiffBackend> Worker<B> {
     {
         let (tasks, inbox) = channel();
         let (outbox, found) = channel();
-        let mut work = move |Task { weights, part, images, seed }| {
+        let mut work = move |Task { weights, part, images, seed, forward }| {
             let weights = weights.into_iter().map(|w| Tensor::from_data(w, &device)).collect();
             model = unflatten_trained::<B, _>(model.clone(), weights);
-            let Found { gradients, parts } = part_gradients::<B, M>(&model, part, images, seed, &device);
+            let Found { gradients, parts } =
+                part_gradients::<B, M>(&model, part, images, seed, &device, forward);
             Answer {
                 gradients: gradients.into_iter().map(|g| g.map(Tensor::into_data)).collect(),
                 names: parts.names,
