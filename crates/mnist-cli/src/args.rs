@@ -74,7 +74,7 @@ pub(crate) enum Command {
 /// `train`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Train {
-    /// A recipe: a file, or the name of a built-in one (default, mlp)
+    /// A recipe: a file, or the name of a built-in one (default, mlp, record, tiny)
     pub recipe: Option<String>,
     /// Name of the run [default: the recipe's and the seed]
     #[arg(long, conflicts_with = "resume")]

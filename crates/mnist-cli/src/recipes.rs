@@ -10,6 +10,8 @@ use crate::args::UsageError;
 const BUILT_IN: &[(&str, &str)] = &[
     ("default", include_str!("../../../recipes/default.toml")),
     ("mlp", include_str!("../../../recipes/mlp.toml")),
+    ("record", include_str!("../../../recipes/record.toml")),
+    ("tiny", include_str!("../../../recipes/tiny.toml")),
 ];
 
 /// A recipe's text, and where it is from.

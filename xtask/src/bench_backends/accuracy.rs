@@ -8,7 +8,7 @@ use super::{PEER, Work, measure::Task, programs::Program, rows::Row};
 /// Share of the test images that have to be right.
 const WANTED: f64 = 0.99;
 /// Steps of the recipe between two measurements.
-const EVERY: usize = 50;
+const EVERY: usize = 25;
 
 /// A row for each backend, the mean over seeds 1 to `seeds`.
 pub(crate) fn rows(programs: &[Program], seeds: u32) -> Vec<Row> {

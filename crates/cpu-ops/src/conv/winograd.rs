@@ -10,7 +10,7 @@ mod filters;
 mod tiles;
 
 use self::{
-    filters::{filters, unfilter},
+    filters::{filters, pitch, unfilter},
     tiles::{Enter, Leave, SPACE, Tiles},
 };
 use super::{
@@ -114,15 +114,17 @@ impl Winograd {
     /// The 16 products of a block of `tiles` with the weights: `from[number, tile, run]` to `to[number, tile, width]`.
     fn products(&self, from: &[f32], to: &mut [f32], back: bool, tiles: usize) {
         let [inputs, outputs] = [self.link.inputs, self.link.outputs];
-        let (run, width, weights, rows) = match back {
-            false => (inputs, padded(outputs), &self.forward, &self.rows),
-            true => (outputs, padded(inputs), &self.backward, &self.rows_back),
+        let (sizes, weights, rows) = match back {
+            false => ([inputs, outputs], &self.forward, &self.rows),
+            true => ([outputs, inputs], &self.backward, &self.rows_back),
         };
+        let (run, width) = (sizes[0], padded(sizes[1]));
         let numbers = to
             .chunks_exact_mut(self.block * width)
             .zip(from.chunks_exact(self.block * padded(run)))
-            .zip(weights.values().chunks_exact(run * width));
+            .zip(weights.values().chunks_exact(pitch(sizes)));
         for ((out, a), b) in numbers {
+            let b = &b[..run * width];
             pulp::Arch::new().dispatch(Patches { a, rows: &rows[..tiles], taps: &[0], run, b, width, out });
         }
     }

@@ -64,7 +64,7 @@ pub fn batch_norm<B: Backend, const D: usize>(
         return libtorch(x, [weight, bias], None, shortcut, options);
     }
     let device = x.device();
-    let operation = Norm::new(&x.dims(), Some(options.epsilon), options.relu);
+    let operation = Norm::new(&x.dims(), options, false);
     let (x, [weight, bias], shortcut) = match fast(x, [weight, bias], shortcut, &operation) {
         Ok((output, channels)) => {
             let [mean, variance] = [|c: &Channel| c.mean, |c: &Channel| c.variance].map(|pick| {
@@ -92,7 +92,7 @@ pub fn batch_norm<B: Backend, const D: usize>(
 }
 
 /// As [`batch_norm`], by a mean and a variance that are given (the running averages of training) in place of the
-/// batch's.
+/// batch's. No gradient flows through them.
 ///
 /// # Shapes
 /// - `x`, `shortcut`: `[batch, channels, ...]`
@@ -114,19 +114,21 @@ pub fn batch_norm_eval<B: Backend, const D: usize>(
     if crate::libtorch::is::<B>() {
         return libtorch(x, [weight, bias], Some([mean, variance]), shortcut, options).output;
     }
-    let weight = weight / (variance + options.epsilon).sqrt();
-    let bias = bias - mean * weight.clone();
-    let operation = Norm::new(&x.dims(), None, options.relu);
-    let (x, [weight, bias], shortcut) = match fast(x, [weight, bias], shortcut, &operation) {
-        Ok((output, _)) => return output,
+    let (mean, variance) = (mean.detach(), variance.detach());
+    let operation = Norm::new(&x.dims(), options, true);
+    let affine = [weight, bias, mean, variance];
+    let (x, [weight, bias, mean, variance], shortcut) = match fast_eval(x, affine, shortcut, &operation) {
+        Ok(output) => return output,
         Err(inputs) => inputs,
     };
+    let weight = weight / (variance + options.epsilon).sqrt();
+    let bias = bias - mean * weight.clone();
     let shape = per_channel(&x);
     finish(x * weight.reshape(shape) + bias.reshape(shape), shortcut, options.relu)
 }
 
-/// Values, weight and bias, shortcut of a call.
-type Inputs<B, const D: usize> = (Tensor<B, D>, [Tensor<B, 1>; 2], Option<Tensor<B, D>>);
+/// Values, weight and bias (and statistics), shortcut of a call.
+type Inputs<B, const D: usize, const V: usize> = (Tensor<B, D>, [Tensor<B, 1>; V], Option<Tensor<B, D>>);
 
 /// Output and statistics.
 type Found<B, const D: usize> = (Tensor<B, D>, Arc<Vec<Channel>>);
@@ -137,7 +139,7 @@ fn fast<B: Backend, const D: usize>(
     affine: [Tensor<B, 1>; 2],
     shortcut: Option<Tensor<B, D>>,
     operation: &Norm,
-) -> Result<Found<B, D>, Inputs<B, D>> {
+) -> Result<Found<B, D>, Inputs<B, D, 2>> {
     let (x, [weight, bias]) = (primitive(x), affine.map(primitive));
     match shortcut.map(primitive) {
         None => run::<B, _, 3>(operation, [x, weight, bias])
@@ -147,6 +149,26 @@ fn fast<B: Backend, const D: usize>(
             .map(|(output, kept)| (tensor(output), kept))
             .map_err(|[x, weight, bias, shortcut]| {
                 (tensor(x), [weight, bias].map(tensor), Some(tensor(shortcut)))
+            }),
+    }
+}
+
+/// As [`fast`] with statistics that are given.
+fn fast_eval<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    vectors: [Tensor<B, 1>; 4],
+    shortcut: Option<Tensor<B, D>>,
+    operation: &Norm,
+) -> Result<Tensor<B, D>, Inputs<B, D, 4>> {
+    let (x, [weight, bias, mean, variance]) = (primitive(x), vectors.map(primitive));
+    match shortcut.map(primitive) {
+        None => run::<B, _, 5>(operation, [x, weight, bias, mean, variance])
+            .map(|(output, _)| tensor(output))
+            .map_err(|[x, vectors @ ..]| (tensor(x), vectors.map(tensor), None)),
+        Some(shortcut) => run::<B, _, 6>(operation, [x, weight, bias, mean, variance, shortcut])
+            .map(|(output, _)| tensor(output))
+            .map_err(|[x, weight, bias, mean, variance, shortcut]| {
+                (tensor(x), [weight, bias, mean, variance].map(tensor), Some(tensor(shortcut)))
             }),
     }
 }

@@ -38,8 +38,12 @@ impl Planes {
 
     /// The channels of all jobs.
     pub(super) fn blocks(&self) -> impl IndexedParallelIterator<Item = Block> + use<> {
+        // Where there is little to do, handing over to other threads costs more than it brings.
+        const ALONE: usize = 1 << 15;
         let (of, step) = (*self, self.block());
-        (0..of.channels.div_ceil(step)).into_par_iter().map(move |job| {
+        let jobs = of.channels.div_ceil(step);
+        let least = if self.len() < ALONE { jobs } else { 1 };
+        (0..jobs).into_par_iter().with_min_len(least.max(1)).map(move |job| {
             let first = job * step;
             Block { of, first, count: step.min(of.channels - first) }
         })

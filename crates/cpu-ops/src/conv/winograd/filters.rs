@@ -1,7 +1,7 @@
 //! Kernels to the space of Winograd's F(2x2, 3x3), and sums of that space back to gradients of kernels.
 //!
-//! A cache line of each of the 16 planes at a time: they often lie a multiple of 4 KiB apart, and would evict each
-//! other.
+//! A cache line of each of the 16 planes at a time, and one line more between planes: else they often lie a multiple
+//! of 4 KiB apart, and evict each other.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -9,13 +9,18 @@ use rayon::prelude::*;
 use super::tiles::{SPACE, both};
 use crate::{conv::frame::padded, product::LANES, scratch::Buffer};
 
-/// `G w Gt` of all kernels, as `[SPACE, rows, padded(run)]` of `sizes = [rows, run]`; `steps` says how far apart
-/// neighbouring kernels are, by row and within one.
+/// `G w Gt` of all kernels, as [`SPACE`] planes `[rows, padded(run)]` of `sizes = [rows, run]`, [`pitch`] apart; `steps`
+/// says how far apart neighbouring kernels are, by row and within one.
 pub(super) fn filters(weight: &[f32], sizes: [usize; 2], steps: [usize; 2]) -> Buffer {
-    let mut filters = Buffer::zeros(SPACE * sizes[0] * padded(sizes[1]));
+    let mut filters = Buffer::zeros(SPACE * pitch(sizes));
     let (weight, _) = weight.as_chunks();
     pulp::Arch::new().dispatch(Filters { weight, sizes, steps, filters: filters.values_mut() });
     filters
+}
+
+/// How far apart the planes of [`filters`] begin.
+pub(super) fn pitch([rows, run]: [usize; 2]) -> usize {
+    rows * padded(run) + LANES
 }
 
 struct Filters<'a> {
@@ -31,7 +36,7 @@ impl WithSimd for Filters<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let [rows, run] = self.sizes;
-        let width = padded(run);
+        let (width, pitch) = (padded(run), pitch(self.sizes));
         let half = simd.splat_f32s(0.5);
         for row in 0..rows {
             for first in (0..run).step_by(LANES) {
@@ -52,7 +57,7 @@ impl WithSimd for Filters<'_> {
                         [a, sum, difference, c]
                     });
                     for (number, value) in moved.into_iter().flatten().enumerate() {
-                        let line = &mut self.filters[(number * rows + row) * width + first..][..LANES];
+                        let line = &mut self.filters[number * pitch + row * width + first..][..LANES];
                         S::as_mut_simd_f32s(line).0[part] = value;
                     }
                 }

@@ -1,6 +1,9 @@
 //! The fast path as one operation of Burn's autodiff.
 
-use super::kernel::{self, Channel, Mask};
+use super::{
+    BatchNormOptions,
+    kernel::{self, Channel, Mask},
+};
 use crate::{
     norm::planes::Planes,
     operation::{Forward, Operation, Pass, Reads},
@@ -11,18 +14,26 @@ use crate::{
 pub(super) struct Norm {
     planes: Planes,
     shape: Vec<usize>,
-    /// Where the batch's statistics are taken; else `weight * x + bias` alone.
-    epsilon: Option<f64>,
+    epsilon: f64,
     relu: bool,
+    /// Whether mean and variance are given; else they are the batch's.
+    given: bool,
 }
 
 impl Norm {
-    pub(super) fn new(shape: &[usize], epsilon: Option<f64>, relu: bool) -> Self {
-        Self { planes: Planes::new(shape), shape: shape.to_vec(), epsilon, relu }
+    pub(super) fn new(shape: &[usize], options: BatchNormOptions, given: bool) -> Self {
+        let BatchNormOptions { epsilon, relu } = options;
+        Self { planes: Planes::new(shape), shape: shape.to_vec(), epsilon, relu, given }
+    }
+
+    /// Which of the inputs is the shortcut.
+    fn shortcut(&self) -> usize {
+        if self.given { 5 } else { 3 }
     }
 }
 
-/// Inputs: values, weight, bias and, where there is one, the shortcut.
+/// Inputs: values, weight, bias; mean and variance where they are given, through which no gradient flows; the shortcut
+/// where there is one.
 impl<const N: usize> Operation<N> for Norm {
     type Kept = Vec<Channel>;
 
@@ -31,7 +42,8 @@ impl<const N: usize> Operation<N> for Norm {
             &self.planes,
             inputs[0],
             [inputs[1], inputs[2]],
-            inputs.get(3).copied(),
+            self.given.then(|| [inputs[3], inputs[4]]),
+            inputs.get(self.shortcut()).copied(),
             self.epsilon,
             self.relu,
         );
@@ -39,22 +51,28 @@ impl<const N: usize> Operation<N> for Norm {
     }
 
     fn reads(&self, wanted: [bool; N]) -> Reads<N> {
+        let shortcut = self.shortcut() < N;
         // Without a shortcut the sign of the output is found again from the values.
-        let values = wanted[0] || wanted[1] || (self.relu && N == 3);
-        Reads { inputs: std::array::from_fn(|input| input == 0 && values), output: self.relu && N == 4 }
+        let values = wanted[0] || wanted[1] || (self.relu && !shortcut);
+        Reads { inputs: std::array::from_fn(|input| input == 0 && values), output: self.relu && shortcut }
     }
 
     fn backward(&self, pass: Pass<'_, Vec<Channel>, N>) -> [Vec<f32>; N] {
-        let mask = match (self.relu, N) {
+        let mask = match (self.relu, self.shortcut() < N) {
             (false, _) => Mask::None,
-            (true, 4) => Mask::Output(pass.output),
-            (true, _) => Mask::Again,
+            (true, true) => Mask::Output(pass.output),
+            (true, false) => Mask::Again,
         };
-        let wanted = std::array::from_fn(|input| pass.wanted.get(input).is_some_and(|&wanted| wanted));
+        let places = [0, 1, 2, self.shortcut()];
+        let wanted = places.map(|input| pass.wanted.get(input).is_some_and(|&wanted| wanted));
         let x = pass.inputs[0];
-        let found =
-            kernel::backward(&self.planes, x, pass.dy, mask, pass.kept, wanted, self.epsilon.is_some());
-        let mut found = found.into_iter();
-        std::array::from_fn(|_| found.next().unwrap_or_default())
+        let found = kernel::backward(&self.planes, x, pass.dy, mask, pass.kept, wanted, !self.given);
+        let mut gradients = std::array::from_fn(|_| Vec::new());
+        for (place, found) in places.into_iter().zip(found) {
+            if let Some(gradient) = gradients.get_mut(place) {
+                *gradient = found;
+            }
+        }
+        gradients
     }
 }

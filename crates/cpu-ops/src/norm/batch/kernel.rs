@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Channel {
     pub(super) mean: f32,
-    /// Unbiased; 0 of a single value.
+    /// Unbiased, 0 of a single value; of no meaning where it was given.
     pub(super) variance: f32,
     /// 1 / sqrt(biased variance + epsilon).
     inverse: f32,
@@ -34,13 +34,14 @@ pub(super) enum Mask<'a> {
     Output(&'a [f32]),
 }
 
-/// Output and statistics; without `epsilon` the norm is `x * weight + bias` alone.
+/// Output and statistics, which are the batch's where no mean and variance are `given`.
 pub(super) fn forward(
     planes: &Planes,
     x: &[f32],
     [weight, bias]: [&[f32]; 2],
+    given: Option<[&[f32]; 2]>,
     shortcut: Option<&[f32]>,
-    epsilon: Option<f64>,
+    epsilon: f64,
     relu: bool,
 ) -> (Vec<f32>, Vec<Channel>) {
     let mut output = vec![0.0; planes.len()];
@@ -49,13 +50,17 @@ pub(super) fn forward(
         .zip(planes.parts(&mut output))
         .map(|(block, y)| {
             let affine = weight.iter().zip(bias).skip(block.first).take(block.count);
-            let channels: Vec<_> = match epsilon {
-                Some(epsilon) => {
+            let channels: Vec<_> = match given {
+                None => {
                     let count = (planes.batch * planes.area) as f64;
                     let moments = moments(block, x).into_iter();
                     moments.zip(affine).map(|(m, (&w, &b))| Channel::new(m, count, epsilon, w, b)).collect()
                 }
-                None => affine.map(|(&w, &b)| Channel::given(w, b)).collect(),
+                Some([mean, variance]) => {
+                    let given = mean.iter().zip(variance).skip(block.first);
+                    let given = given.map(|(&mean, &variance)| [mean, variance].map(f64::from));
+                    given.zip(affine).map(|(m, (&w, &b))| Channel::new(m, 1.0, epsilon, w, b)).collect()
+                }
             };
             transform(block, x, shortcut, &channels, relu, y);
             channels
@@ -90,11 +95,6 @@ impl Channel {
     #[inline(always)]
     fn norm(&self, x: f32) -> f32 {
         (x - self.mean).mul_add(self.scale, self.bias)
-    }
-
-    /// With no statistics.
-    fn given(weight: f32, bias: f32) -> Self {
-        Self { mean: 0.0, variance: 0.0, inverse: 1.0, scale: weight, bias }
     }
 }
 
