@@ -11,4 +11,5 @@ mod frame;
 pub(crate) mod link;
 pub(crate) mod method;
 pub(crate) mod pass;
+pub(crate) mod prepared;
 pub(crate) mod winograd;

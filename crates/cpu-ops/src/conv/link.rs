@@ -2,7 +2,7 @@
 
 /// Sizes of one call; those with two entries are height and width. A transposed convolution is the same with the
 /// maps given and the images asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Link {
     pub(crate) batch: usize,
     /// Channels of the images.

@@ -49,7 +49,7 @@ pub(crate) trait Method: Sync {
 }
 
 /// What a call will ask of its [`Method`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Asked {
     pub(crate) correlate: bool,
     pub(crate) spread: bool,

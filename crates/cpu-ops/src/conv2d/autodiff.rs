@@ -1,10 +1,13 @@
 //! The fast path as one operation of Burn's autodiff.
 
+use std::rc::Rc;
+
 use super::geometry::Geometry;
 use crate::{
     conv::{
-        method::{Asked, method},
+        method::{Asked, Method, method},
         pass::{Pooled, Route, correlate, correlate_and_pool, correlate_back},
+        prepared::{FEW_IMAGES, prepared},
     },
     operation::{Forward, Operation, Pass, Reads},
 };
@@ -13,12 +16,14 @@ use crate::{
 impl<const N: usize> Operation<N> for Geometry {
     type Kept = Vec<u8>;
 
-    fn forward(&self, inputs: [&[f32]; N], _keep: bool) -> Forward<Vec<u8>> {
+    fn forward(&self, inputs: [&[f32]; N], keep: bool) -> Forward<Vec<u8>> {
         let Self { link, options } = self;
         let [x, weight] = [inputs[0], inputs[1]];
         let bias = inputs.get(2).copied();
         let asked = Asked { correlate: true, pooled: options.max_pool, ..Default::default() };
-        let method = method(link, weight, asked);
+        let few = !keep && link.batch <= FEW_IMAGES;
+        let method: Rc<dyn Method> =
+            if few { prepared(link, weight, asked) } else { method(link, weight, asked).into() };
         let [height, width] = self.result();
         let shape = vec![link.batch, link.outputs, height, width];
         if options.max_pool {
