@@ -174,3 +174,48 @@ impl<B: Backend> Encoder<B> for Cnn<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn_flex::Flex;
+
+    use super::*;
+    use crate::parameters::parameter_count;
+
+    #[test]
+    fn stages_have_their_convolutions_and_halve_once() {
+        let config = CnnConfig {
+            channels: vec![3, 5],
+            kernels: vec![5, 3],
+            convolutions: 2,
+            width: 7,
+            ..Default::default()
+        };
+        for pool in [true, false] {
+            let device = Default::default();
+            let net: Cnn<Flex> = CnnConfig { pool, ..config.clone() }.init([28, 20], &device);
+            let norms = 2 * (3 + 3 + 5 + 5);
+            let weights = 25 * (3 + 3 * 3) + 9 * (3 * 5 + 5 * 5) + norms + 5 * 7 * 5 * 7 + 7;
+            assert_eq!(parameter_count(&net), weights);
+            assert_eq!(net.forward(Tensor::zeros([2, 1, 28, 20], &device)).dims(), [2, 7]);
+        }
+    }
+
+    #[test]
+    fn without_a_width_the_maps_are_the_features() {
+        let config = CnnConfig { channels: vec![8, 12, 14], width: 0, ..Default::default() };
+        assert_eq!(config.check([28, 28]), Ok(()));
+        let device = Default::default();
+        let net: Cnn<Flex> = config.init([28, 28], &device);
+        assert_eq!(net.width(), 14 * 9);
+        assert_eq!(net.forward(Tensor::zeros([2, 1, 28, 28], &device)).dims(), [2, 14 * 9]);
+    }
+
+    #[test]
+    fn no_convolution_in_a_stage_is_named() {
+        for convolutions in [0, 17] {
+            let error = CnnConfig { convolutions, ..Default::default() }.check([28, 28]).unwrap_err();
+            assert!(error.contains(&format!("`convolutions` is {convolutions}")), "{error}");
+        }
+    }
+}
