@@ -22,7 +22,7 @@ use mnist_train::TrainError;
 use crate::args::{Args, Command};
 
 /// A training step frees as much memory as the next one takes: this allocator keeps it, where the system's gives
-/// it back and has every page mapped again.
+/// it back and has every page mapped again. With the feature `tch` libtorch allocates from it too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
