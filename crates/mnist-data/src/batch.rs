@@ -3,14 +3,38 @@
 //! A [`HostBatch`] is one flat buffer, filled by a worker thread that knows nothing of backends;
 //! the thread that trains turns it into tensors with a single copy.
 
+use std::ops::Range;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-/// A batch in host memory.
+/// Examples in host memory, of one kind: what a [`Loader`](crate::Loader) makes and an objective learns from.
+pub trait Examples: Clone + Send + 'static {
+    /// The same as tensors.
+    type OnDevice<B: Backend>: Clone;
+
+    /// Number of examples.
+    fn len(&self) -> usize;
+
+    /// Whether there is no example.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The examples cut into at most `parts` batches in their order, none empty, whose sizes differ by one at most.
+    fn split(self, parts: usize) -> Vec<Self>;
+
+    /// The examples as tensors on `device`.
+    fn to_device<B: Backend>(self, device: &B::Device) -> Self::OnDevice<B>;
+}
+
+/// Images in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostBatch {
-    /// `[batch, rows * cols]`, row by row, in 0-1.
+    /// `[batch * views, rows * cols]`, row by row, in 0-1; the views of an example one after the other.
     pub pixels: Vec<f32>,
+    /// How many distorted views of each example there are, at least 1.
+    pub views: usize,
     /// `[batch]`, classes.
     pub labels: Vec<i32>,
     /// `[batch]`, which examples of the data these are.
@@ -21,54 +45,47 @@ pub struct HostBatch {
     pub cols: usize,
 }
 
-impl HostBatch {
-    /// Number of examples.
-    pub fn len(&self) -> usize {
+impl Examples for HostBatch {
+    type OnDevice<B: Backend> = Batch<B>;
+
+    fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there is no example.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+    fn split(self, parts: usize) -> Vec<Self> {
+        let area = self.views * self.rows * self.cols;
+        pieces(self, parts, |batch, range| Self {
+            pixels: batch.pixels[range.start * area..range.end * area].to_vec(),
+            labels: batch.labels[range.clone()].to_vec(),
+            indices: batch.indices[range].to_vec(),
+            ..*batch
+        })
     }
 
-    /// The batch cut into at most `parts` batches in its order, none empty, whose sizes differ by one at most.
-    pub fn split(self, parts: usize) -> Vec<Self> {
-        let parts = parts.clamp(1, self.len().max(1));
-        if parts == 1 {
-            return vec![self];
-        }
-        let area = self.rows * self.cols;
-        let cut = |part: usize| part * self.len() / parts;
-        let part = |part: usize| {
-            let range = cut(part)..cut(part + 1);
-            Self {
-                pixels: self.pixels[range.start * area..range.end * area].to_vec(),
-                labels: self.labels[range.clone()].to_vec(),
-                indices: self.indices[range].to_vec(),
-                rows: self.rows,
-                cols: self.cols,
-            }
-        };
-        (0..parts).map(part).collect()
-    }
-
-    /// The batch as tensors on `device`.
-    ///
     /// # Panics
     /// If the fields disagree about the size, which no batch of a [`Loader`](crate::Loader) does.
-    pub fn to_device<B: Backend>(self, device: &B::Device) -> Batch<B> {
+    fn to_device<B: Backend>(self, device: &B::Device) -> Batch<B> {
         let batch = self.labels.len();
-        let images = TensorData::new(self.pixels, [batch, 1, self.rows, self.cols]);
+        let images = TensorData::new(self.pixels, [batch * self.views, 1, self.rows, self.cols]);
         let labels = TensorData::new(self.labels, [batch]);
         Batch { images: Tensor::from_data(images, device), labels: Tensor::from_data(labels, device) }
     }
 }
 
+/// A batch cut into `parts` as [`Examples::split`] says, `cut` making the one of a range of examples.
+pub(crate) fn pieces<E: Examples>(batch: E, parts: usize, cut: impl Fn(&E, Range<usize>) -> E) -> Vec<E> {
+    let parts = parts.clamp(1, batch.len().max(1));
+    if parts == 1 {
+        return vec![batch];
+    }
+    let edge = |part: usize| part * batch.len() / parts;
+    (0..parts).map(|part| cut(&batch, edge(part)..edge(part + 1))).collect()
+}
+
 /// A batch on a device.
 #[derive(Clone, Debug)]
 pub struct Batch<B: Backend> {
-    /// `[batch, 1, rows, cols]`, pixels in 0-1.
+    /// `[batch * views, 1, rows, cols]`, pixels in 0-1; the views of an example one after the other.
     pub images: Tensor<B, 4>,
     /// `[batch]`, classes.
     pub labels: Tensor<B, 1, Int>,
@@ -81,7 +98,8 @@ mod tests {
     #[test]
     fn parts_put_together_are_the_batch() {
         let batch = HostBatch {
-            pixels: (0..14).map(|p| p as f32).collect(),
+            pixels: (0..28).map(|p| p as f32).collect(),
+            views: 2,
             labels: (0..7).collect(),
             indices: (10..17).collect(),
             rows: 1,

@@ -18,6 +18,7 @@ pub mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod idx;
+pub mod images;
 pub mod loader;
 pub mod places;
 pub mod rng;
@@ -30,10 +31,11 @@ pub mod stats;
 mod warp;
 
 pub use augment::Augment;
-pub use batch::{Batch, HostBatch};
+pub use batch::{Batch, Examples, HostBatch};
 pub use dataset::{DataSet, FileCheck};
 pub use error::{DataError, Result};
-pub use loader::{Batches, Loader, epoch_order};
+pub use images::{Binarise, Images, UNLABELLED};
+pub use loader::{Batches, Loader, Purpose, epoch_order};
 pub use rng::Key;
 pub use set::{Example, LabelledImages};
 pub use sources::Source;

@@ -11,9 +11,10 @@ use std::thread::{self, JoinHandle};
 
 use rand::seq::SliceRandom;
 
-use crate::augment::{Augment, Augmenter};
-use crate::batch::HostBatch;
+use crate::augment::Augment;
+use crate::batch::Examples;
 use crate::error::{DataError, Result};
+use crate::images::{Binarise, Images};
 use crate::rng::Key;
 use crate::set::LabelledImages;
 
@@ -36,11 +37,51 @@ pub fn epoch_order(len: usize, seed: u64, epoch: usize) -> Vec<usize> {
     order
 }
 
+/// Where examples come from: a set of them, and how each is prepared.
+pub trait Source: Clone + Send + Sync + 'static {
+    /// A batch of them.
+    type Batch: Examples;
+    /// Buffers that one thread uses again and again; no result depends on them.
+    type Scratch: Send;
+
+    /// Number of examples.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Buffers for one thread.
+    fn scratch(&self) -> Self::Scratch;
+
+    /// The examples with these numbers, each below [`Source::len`]; a function of its arguments alone.
+    fn batch(&self, indices: &[usize], purpose: Purpose, scratch: &mut Self::Scratch) -> Self::Batch;
+}
+
+/// What examples are prepared for. What is drawn of an example is drawn from the key and its number.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose {
+    /// Training: distorted as the settings say, each epoch under a key of its own.
+    Train(Key),
+    /// Measuring: as they are. What has to be drawn all the same is drawn under this key, always the same.
+    Measure(Key),
+}
+
+impl Purpose {
+    /// The key to draw from.
+    pub fn key(self) -> Key {
+        match self {
+            Self::Train(key) | Self::Measure(key) => key,
+        }
+    }
+}
+
 /// Makes the batches of some of a set's examples.
 ///
 /// ```
 /// use std::sync::Arc;
-/// use mnist_data::{LabelledImages, Loader};
+/// use mnist_data::{Examples, LabelledImages, Loader};
 ///
 /// let data = LabelledImages::new(1, 1, 2, vec![0, 255, 51], vec![0, 1, 1])?;
 /// let loader = Loader::new(Arc::new(data), vec![0, 1, 2], 2)?.seed(7);
@@ -50,35 +91,60 @@ pub fn epoch_order(len: usize, seed: u64, epoch: usize) -> Vec<usize> {
 /// # Ok::<(), mnist_data::DataError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Loader {
-    data: Arc<LabelledImages>,
+pub struct Loader<S = Images> {
+    source: Arc<S>,
     indices: Vec<usize>,
     batch_size: usize,
-    augment: Augment,
     seed: u64,
     workers: usize,
 }
 
 impl Loader {
-    /// Batches of `batch_size` (at least 1) examples out of `indices`, which count from 0 in `data`.
+    /// Batches of `batch_size` (at least 1) images out of `indices`, which count from 0 in `data`.
     ///
     /// Until told otherwise: no augmentation, seed 0, one worker.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] for a batch size of 0 or an index beyond `data`.
+    /// As [`Loader::of`].
     pub fn new(data: Arc<LabelledImages>, indices: Vec<usize>, batch_size: usize) -> Result<Self> {
-        if batch_size == 0 {
-            return Err(DataError::invalid("batch size", 0, "1 or more"));
-        }
-        if let Some(index) = indices.iter().find(|&&index| index >= data.len()) {
-            return Err(DataError::invalid("example", index, format!("below {}", data.len())));
-        }
-        Ok(Self { data, indices, batch_size, augment: Augment::default(), seed: 0, workers: 1 })
+        Self::of(Images::new(data), indices, batch_size)
     }
 
     /// Distorts the images of [`Loader::epoch`]; [`Augment::validate`] is the caller's to call.
     pub fn augment(self, augment: Augment) -> Self {
-        Self { augment, ..self }
+        self.views(vec![augment])
+    }
+
+    /// Makes a view of each image under each of these, at least one. More than one are distorted when measuring
+    /// too: they would be equal else.
+    pub fn views(self, augments: Vec<Augment>) -> Self {
+        Self { source: Arc::new(self.source.as_ref().clone().views(augments)), ..self }
+    }
+
+    /// Makes pixels black or white.
+    pub fn binarise(self, how: Binarise) -> Self {
+        Self { source: Arc::new(self.source.as_ref().clone().binarise(how)), ..self }
+    }
+
+    /// The set that the examples are of.
+    pub fn data(&self) -> &LabelledImages {
+        self.source.data()
+    }
+}
+
+impl<S: Source> Loader<S> {
+    /// Batches of `batch_size` (at least 1) examples out of `indices`, which count from 0 in `source`.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] for a batch size of 0 or an index beyond the examples.
+    pub fn of(source: S, indices: Vec<usize>, batch_size: usize) -> Result<Self> {
+        if batch_size == 0 {
+            return Err(DataError::invalid("batch size", 0, "1 or more"));
+        }
+        if let Some(index) = indices.iter().find(|&&index| index >= source.len()) {
+            return Err(DataError::invalid("example", index, format!("below {}", source.len())));
+        }
+        Ok(Self { source: Arc::new(source), indices, batch_size, seed: 0, workers: 1 })
     }
 
     /// Seed of order and augmentation.
@@ -91,9 +157,14 @@ impl Loader {
         Self { workers: workers.min(MOST_WORKERS), ..self }
     }
 
-    /// The set that the examples are of.
-    pub fn data(&self) -> &LabelledImages {
-        &self.data
+    /// Where the examples come from.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Which examples of the source there are, in their order.
+    pub fn indices(&self) -> &[usize] {
+        &self.indices
     }
 
     /// Number of examples in an epoch.
@@ -112,102 +183,85 @@ impl Loader {
     }
 
     /// Shuffled and augmented batches of one epoch, from batch number `from` on.
-    pub fn epoch(&self, epoch: usize, from: usize) -> Batches {
+    pub fn epoch(&self, epoch: usize, from: usize) -> Batches<S> {
         let order = epoch_order(self.indices.len(), self.seed, epoch);
-        let plan = Plan {
-            data: Arc::clone(&self.data),
-            indices: order.into_iter().map(|place| self.indices[place]).collect(),
-            batch_size: self.batch_size,
-            augment: self.augment.clone(),
-            key: Key::new(self.seed).named("augment").with(epoch as u64),
-        };
-        Batches::start(plan, from, self.workers)
+        let indices = order.into_iter().map(|place| self.indices[place]).collect();
+        let key = Key::new(self.seed).named("augment").with(epoch as u64);
+        Batches::start(self.plan(indices, Purpose::Train(key)), from, self.workers)
     }
 
     /// The batches in the order of the indices, as they are.
-    pub fn in_order(&self) -> Batches {
-        let plan = Plan {
-            data: Arc::clone(&self.data),
-            indices: self.indices.clone(),
-            batch_size: self.batch_size,
-            augment: Augment::default(),
-            key: Key::new(self.seed),
-        };
-        Batches::start(plan, 0, self.workers)
+    pub fn in_order(&self) -> Batches<S> {
+        let purpose = Purpose::Measure(Key::new(0).named("measure"));
+        Batches::start(self.plan(self.indices.clone(), purpose), 0, self.workers)
+    }
+
+    fn plan(&self, indices: Vec<usize>, purpose: Purpose) -> Plan<S> {
+        Plan { source: Arc::clone(&self.source), indices, batch_size: self.batch_size, purpose }
     }
 }
 
 /// All that the batches of one epoch depend on.
-struct Plan {
-    data: Arc<LabelledImages>,
+struct Plan<S> {
+    source: Arc<S>,
     /// In the epoch's order.
     indices: Vec<usize>,
     batch_size: usize,
-    augment: Augment,
-    key: Key,
+    purpose: Purpose,
 }
 
-impl Plan {
-    fn augmenter(&self) -> Augmenter {
-        self.augment.augmenter(self.data.rows(), self.data.cols())
-    }
-
+impl<S: Source> Plan<S> {
     /// Batch number `step`; a function of the plan and `step` alone.
-    fn batch(&self, step: usize, augmenter: &mut Augmenter) -> HostBatch {
+    fn batch(&self, step: usize, scratch: &mut S::Scratch) -> S::Batch {
         let start = step.saturating_mul(self.batch_size).min(self.indices.len());
         let end = start.saturating_add(self.batch_size).min(self.indices.len());
-        let indices = self.indices[start..end].to_vec();
-        let area = self.data.area();
-        let mut pixels = vec![0.0; indices.len() * area];
-        for (out, &index) in pixels.chunks_exact_mut(area).zip(&indices) {
-            let image = self.data.image(index).unwrap_or_default(); // indices are checked in `Loader::new`
-            augmenter.apply(image, self.key.with(index as u64), out);
-        }
-        let labels = indices.iter().map(|&index| self.data.label(index).map_or(0, i32::from)).collect();
-        HostBatch { pixels, labels, indices, rows: self.data.rows(), cols: self.data.cols() }
+        self.source.batch(&self.indices[start..end], self.purpose, scratch)
     }
 }
 
 /// The batches of one epoch; dropping it ends its threads.
-pub struct Batches {
-    plan: Arc<Plan>,
-    augmenter: Augmenter,
+pub struct Batches<S: Source = Images> {
+    plan: Arc<Plan<S>>,
+    scratch: S::Scratch,
     first: usize,
     next: usize,
     end: usize,
     /// Empty: batches are made when they are asked for.
-    workers: Vec<Worker>,
+    workers: Vec<Worker<S::Batch>>,
 }
 
-struct Worker {
-    batches: Receiver<HostBatch>,
+struct Worker<E> {
+    batches: Receiver<E>,
     thread: JoinHandle<()>,
 }
 
-impl Batches {
-    fn start(plan: Plan, first: usize, workers: usize) -> Self {
+impl<S: Source> Batches<S> {
+    fn start(plan: Plan<S>, first: usize, workers: usize) -> Self {
         let end = plan.indices.len().div_ceil(plan.batch_size);
         let first = first.min(end);
         let plan = Arc::new(plan);
         let count = workers.min(end - first);
-        let workers: std::io::Result<Vec<Worker>> =
+        let workers: std::io::Result<Vec<_>> =
             (0..count).map(|lane| Worker::start(&plan, (first + lane..end).step_by(count))).collect();
         let workers = workers.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot start threads to prepare batches; preparing them in the training thread");
             Vec::new()
         });
-        Self { augmenter: plan.augmenter(), plan, first, next: first, end, workers }
+        Self { scratch: plan.source.scratch(), plan, first, next: first, end, workers }
     }
 }
 
-impl Worker {
-    fn start(plan: &Arc<Plan>, steps: impl Iterator<Item = usize> + Send + 'static) -> std::io::Result<Self> {
+impl<E: Examples> Worker<E> {
+    fn start<S: Source<Batch = E>>(
+        plan: &Arc<Plan<S>>,
+        steps: impl Iterator<Item = usize> + Send + 'static,
+    ) -> std::io::Result<Self> {
         let plan = Arc::clone(plan);
         let (sender, batches) = sync_channel(AHEAD);
         let thread = thread::Builder::new().name("batches".to_owned()).spawn(move || {
-            let mut augmenter = plan.augmenter();
+            let mut scratch = plan.source.scratch();
             for step in steps {
-                if sender.send(plan.batch(step, &mut augmenter)).is_err() {
+                if sender.send(plan.batch(step, &mut scratch)).is_err() {
                     return; // nobody wants the rest
                 }
             }
@@ -216,17 +270,17 @@ impl Worker {
     }
 }
 
-impl Iterator for Batches {
-    type Item = HostBatch;
+impl<S: Source> Iterator for Batches<S> {
+    type Item = S::Batch;
 
-    fn next(&mut self) -> Option<HostBatch> {
+    fn next(&mut self) -> Option<S::Batch> {
         if self.next == self.end {
             return None;
         }
         let step = self.next;
         self.next += 1;
         if self.workers.is_empty() {
-            return Some(self.plan.batch(step, &mut self.augmenter));
+            return Some(self.plan.batch(step, &mut self.scratch));
         }
         let turn = (step - self.first) % self.workers.len();
         match self.workers[turn].batches.recv() {
@@ -245,9 +299,9 @@ impl Iterator for Batches {
     }
 }
 
-impl ExactSizeIterator for Batches {}
+impl<S: Source> ExactSizeIterator for Batches<S> {}
 
-impl Drop for Batches {
+impl<S: Source> Drop for Batches<S> {
     fn drop(&mut self) {
         for Worker { batches, thread } in self.workers.drain(..) {
             drop(batches); // the worker's next send fails

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn_flex::Flex;
-use mnist_data::{Augment, HostBatch, LabelledImages, Loader, epoch_order};
+use mnist_data::{Augment, Examples, HostBatch, LabelledImages, Loader, epoch_order};
 
 const AUGMENT: Augment =
     Augment { shift: 1.0, rotation: 10.0, scale: 0.1, shear: 5.0, elastic_alpha: 8.0, elastic_sigma: 3.0 };
