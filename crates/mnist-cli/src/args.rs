@@ -49,6 +49,8 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Train a model and test it
     Train(Train),
+    /// Train a model without labels, for its features or for what it makes
+    Pretrain(Pretrain),
     /// Measure a trained model on a split of the data
     Evaluate(Evaluate),
     /// Name the digit in pictures
@@ -76,6 +78,9 @@ pub(crate) enum Command {
 pub(crate) struct Train {
     /// A recipe: a file, or the name of a built-in one (default, mlp, record, tiny)
     pub recipe: Option<String>,
+    /// Data set [default: the recipe's]
+    #[arg(long, value_name = "NAME")]
+    pub data: Option<String>,
     /// Name of the run [default: the recipe's and the seed]
     #[arg(long, conflicts_with = "resume")]
     pub name: Option<String>,
@@ -89,7 +94,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Go on with a run that was stopped
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "seed", "epochs", "set"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "seed", "epochs", "set", "data"])]
     pub resume: Option<String>,
     /// With --resume: go on from this checkpoint, not from the newest
     #[arg(long, value_name = "STEP-DIR", requires = "resume")]
@@ -97,6 +102,16 @@ pub(crate) struct Train {
     /// Print the resolved settings and the model, and do not train
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
+}
+
+/// `pretrain`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Pretrain {
+    /// What to train for; its recipe has the same name [possible values: autoencoder]
+    pub objective: Option<String>,
+    /// All that `train` takes.
+    #[command(flatten)]
+    pub train: Train,
 }
 
 /// `evaluate`.

@@ -9,6 +9,7 @@ use crate::args::UsageError;
 /// Name and text of each file in recipes/.
 const BUILT_IN: &[(&str, &str)] = &[
     ("default", include_str!("../../../recipes/default.toml")),
+    ("autoencoder", include_str!("../../../recipes/autoencoder.toml")),
     ("mlp", include_str!("../../../recipes/mlp.toml")),
     ("record", include_str!("../../../recipes/record.toml")),
     ("tiny", include_str!("../../../recipes/tiny.toml")),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mnist_train::{learner::Event, log::MetricsLine, metrics::Evaluation};
+use mnist_train::{figures::Figures, learner::Event, log::MetricsLine, metrics::Evaluation};
 
 /// Whether stderr may have colours: a terminal, and no NO_COLOR (no-color.org).
 pub(crate) fn colours() -> bool {
@@ -152,11 +152,32 @@ fn values(line: &MetricsLine) -> String {
         .join(", ")
 }
 
+/// Figures of a split, for reading.
+///
+/// # Errors
+/// Writing.
+pub(crate) fn figures(out: &mut impl Write, split: &str, figures: &Figures) -> std::io::Result<()> {
+    match figures {
+        Figures::Classification(e) => evaluation(out, split, e),
+        Figures::Scores(found) => {
+            for (name, value) in &found.scores {
+                writeln!(
+                    out,
+                    "{split} {} {value:.4}   ({} examples)",
+                    name.replace('_', " "),
+                    found.examples
+                )?;
+            }
+            Ok(())
+        }
+    }
+}
+
 /// The figures of an evaluation, for reading.
 ///
 /// # Errors
 /// Writing.
-pub(crate) fn evaluation(out: &mut impl Write, split: &str, e: &Evaluation) -> std::io::Result<()> {
+fn evaluation(out: &mut impl Write, split: &str, e: &Evaluation) -> std::io::Result<()> {
     let [low, high] = e.accuracy_interval;
     writeln!(
         out,

@@ -15,7 +15,7 @@ use burn::{
 };
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use mnist_data::HostBatch;
+use mnist_data::{Examples, HostBatch};
 use mnist_model::{
     nets::NetSettings,
     objectives::{Classify, ClassifyConfig, Objective, ObjectiveConfig},
@@ -66,10 +66,10 @@ fn train<B: AutodiffBackend>(
     let mut model = unflatten_trained::<B, _>(model, weights.iter().map(given).collect());
     let mut losses = Vec::new();
     for batch in batches {
-        let loss = model.losses(batch.clone().to_device(&device)).total;
+        let loss = model.losses(batch.clone().to_device(&device), 0).total;
         let found = gradients::<B, _>(&model, &loss.backward());
         losses.extend(loss.into_data().iter::<f32>());
-        model = replace::<B, _>(model, optimizer.step(0.01, found, None, None));
+        model = replace::<B, _>(model, optimizer.step(|_| 0.01, found, None, None));
     }
     let images = batches[0].clone().to_device::<B::InnerBackend>(&device).images;
     Trace { losses, logits: model.valid().forward(images).into_data().iter::<f32>().collect() }
@@ -95,7 +95,8 @@ where
             std: data.facts.std,
             settings: run.classify.clone(),
         };
-        let batches: Vec<HostBatch> = data.train.epoch(0, 0).take(STEPS).collect();
+        let [loader, _valid] = data.loaders::<HostBatch>().unwrap();
+        let batches: Vec<HostBatch> = loader.epoch(0, 0).take(STEPS).collect();
         assert_eq!(batches.len(), STEPS);
         Flex::seed(&Default::default(), 1);
         let weights = start(&config.init::<Flex>(&Default::default()).unwrap());
@@ -149,7 +150,7 @@ fn two_devices_of_wgpu_train_as_one_does() {
     sets.extend(["net=cnn", "data.limit=80", "epochs=1", "log.every_steps=1"].map(String::from));
     let run = Run::resolve(None, &sets).unwrap();
     let mut data = TrainingData::load(&run, None).unwrap();
-    data.valid = mnist_data::Loader::new(data.valid.data().clone().into(), (0..64).collect(), 64).unwrap();
+    data.valid = data.valid.first(64);
     let train = |devices: &[WgpuDevice]| {
         let home = tempfile::tempdir().unwrap();
         let provenance = Provenance {

@@ -8,8 +8,12 @@ use std::ops::Range;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
+use crate::{images::Images, loader::Source};
+
 /// Examples in host memory, of one kind: what a [`Loader`](crate::Loader) makes and an objective learns from.
 pub trait Examples: Clone + Send + 'static {
+    /// Where they come from.
+    type Source: Source<Batch = Self>;
     /// The same as tensors.
     type OnDevice<B: Backend>: Clone;
 
@@ -46,6 +50,7 @@ pub struct HostBatch {
 }
 
 impl Examples for HostBatch {
+    type Source = Images;
     type OnDevice<B: Backend> = Batch<B>;
 
     fn len(&self) -> usize {

@@ -167,6 +167,12 @@ impl<S: Source> Loader<S> {
         &self.indices
     }
 
+    /// The first `count` examples only.
+    pub fn first(mut self, count: usize) -> Self {
+        self.indices.truncate(count);
+        self
+    }
+
     /// Number of examples in an epoch.
     pub fn len(&self) -> usize {
         self.indices.len()

@@ -18,6 +18,7 @@
 //! ```
 
 pub mod blocks;
+pub mod decoder;
 pub mod nets;
 pub mod objectives;
 pub mod parameters;

@@ -4,10 +4,11 @@
 
 use std::{path::Path, sync::Arc};
 
-use mnist_data::{DataSet, LabelledImages, Loader, Split, Statistics};
+use mnist_data::{DataSet, Examples, HostBatch, LabelledImages, Loader, Split, Statistics};
 
 use crate::{
     error::{Result, TrainError},
+    registry,
     run::Run,
     rundir::Facts,
 };
@@ -16,13 +17,92 @@ use crate::{
 /// buffer over 128 MiB, and a convolution's patches are large.
 pub const EVALUATION_BATCH: usize = 64;
 
+/// Batches of any kind of examples.
+#[derive(Clone, Debug)]
+pub enum AnyLoader {
+    /// Images.
+    Images(Loader),
+}
+
+impl AnyLoader {
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Images(loader) => loader.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first `count` examples only.
+    pub fn first(self, count: usize) -> Self {
+        match self {
+            Self::Images(loader) => Self::Images(loader.first(count)),
+        }
+    }
+
+    /// Number of batches.
+    pub fn steps(&self) -> usize {
+        match self {
+            Self::Images(loader) => loader.steps_per_epoch(),
+        }
+    }
+
+    /// What the examples are.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Images(_) => "images",
+        }
+    }
+}
+
+/// A kind of examples, as [`AnyLoader`] may hold it.
+pub trait Kind: Examples {
+    /// What they are called, many of them.
+    const NAME: &'static str;
+
+    /// Class of each example.
+    fn labels(&self) -> &[i32];
+
+    /// Batches of this kind, if they are.
+    fn of(loader: &AnyLoader) -> Option<&Loader<Self::Source>>;
+
+    /// As [`Kind::of`].
+    ///
+    /// # Errors
+    /// [`TrainError::Settings`] if they are of another kind.
+    fn wanted(loader: &AnyLoader) -> Result<&Loader<Self::Source>> {
+        Self::of(loader).ok_or_else(|| {
+            let (found, wanted) = (loader.kind(), Self::NAME);
+            TrainError::Settings(format!("the data are {found}; the objective learns from {wanted}"))
+        })
+    }
+}
+
+impl Kind for HostBatch {
+    const NAME: &'static str = "images";
+
+    fn labels(&self) -> &[i32] {
+        &self.labels
+    }
+
+    fn of(loader: &AnyLoader) -> Option<&Loader> {
+        match loader {
+            AnyLoader::Images(loader) => Some(loader),
+        }
+    }
+}
+
 /// The two splits a training reads.
 #[derive(Debug)]
 pub struct TrainingData {
     /// Shuffled and augmented, a pure function of the run's seed.
-    pub train: Loader,
+    pub train: AnyLoader,
     /// In order, as they are.
-    pub valid: Loader,
+    pub valid: AnyLoader,
     /// What a model for them has to know.
     pub facts: Facts,
     /// SHA-256 over the files.
@@ -62,15 +142,25 @@ impl TrainingData {
                 train.len()
             )));
         }
+        let train = Loader::new(images.clone(), train, run.batch_size)?
+            .augment(run.augment.clone())
+            .seed(run.seed)
+            .workers(run.data.workers);
+        let valid = Loader::new(images, valid, EVALUATION_BATCH)?;
         Ok(Self {
-            train: Loader::new(images.clone(), train, run.batch_size)?
-                .augment(run.augment.clone())
-                .seed(run.seed)
-                .workers(run.data.workers),
-            valid: Loader::new(images, valid, EVALUATION_BATCH)?,
+            train: registry::prepare(run, AnyLoader::Images(train))?,
+            valid: registry::prepare(run, AnyLoader::Images(valid))?,
             facts,
             digest: set.digest()?,
         })
+    }
+
+    /// Both splits, of a kind.
+    ///
+    /// # Errors
+    /// [`TrainError::Settings`] if they are of another.
+    pub fn loaders<E: Kind>(&self) -> Result<[&Loader<E::Source>; 2]> {
+        Ok([E::wanted(&self.train)?, E::wanted(&self.valid)?])
     }
 }
 

@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use burn::tensor::backend::Backend;
-use mnist_data::{DataSet, LabelledImages, Loader};
+use mnist_data::{DataSet, Examples, Key, LabelledImages, Loader};
+use mnist_model::objectives::Objective;
 
 use crate::{
-    data::{EVALUATION_BATCH, split},
+    data::{AnyLoader, EVALUATION_BATCH, split},
     error::{Result, TrainError},
     metrics::Predictions,
-    registry::Trained,
+    registry::{self, Trained},
     report::Mistake,
     rundir::SavedRun,
 };
@@ -29,7 +30,12 @@ pub enum SplitName {
 ///
 /// # Errors
 /// [`TrainError::Data`]; [`TrainError::Changed`] if the data are not those of the run.
-pub fn load_split(saved: &SavedRun, name: SplitName, data_dir: Option<&Path>, run: &Path) -> Result<Loader> {
+pub fn load_split(
+    saved: &SavedRun,
+    name: SplitName,
+    data_dir: Option<&Path>,
+    run: &Path,
+) -> Result<AnyLoader> {
     let set = DataSet::open(&saved.run.data.name, data_dir)?;
     let images = match name {
         SplitName::Test => set.test()?,
@@ -51,17 +57,19 @@ pub fn load_split(saved: &SavedRun, name: SplitName, data_dir: Option<&Path>, ru
             saved.facts.size[1]
         )));
     }
-    Ok(Loader::new(Arc::new(images), indices, EVALUATION_BATCH)?)
+    let loader = Loader::new(Arc::new(images), indices, EVALUATION_BATCH)?;
+    registry::prepare(&saved.run, AnyLoader::Images(loader))
 }
 
-/// Means of all scores over a split, each summed in double precision.
-pub fn scores<B: Backend, T: Trained<B> + ?Sized>(
-    model: &T,
-    data: &Loader,
+/// Means of all scores over a split, each summed in double precision. What the model draws is the same each time.
+pub fn scores<B: Backend, M: Objective<B>>(
+    model: &M,
+    data: &Loader<<M::Input as Examples>::Source>,
     device: &B::Device,
 ) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::<String, f64>::new();
-    for batch in data.in_order() {
+    for (i, batch) in data.in_order().enumerate() {
+        seed::<B>(i, device);
         for score in model.scores(batch.to_device(device)) {
             let sum: f64 = score.values.into_data().iter::<f32>().map(f64::from).sum();
             *sums.entry(score.name.to_string()).or_default() += sum;
@@ -71,25 +79,24 @@ pub fn scores<B: Backend, T: Trained<B> + ?Sized>(
     sums
 }
 
+/// Seeds the backend's generator for measuring batch number `i`.
+pub(crate) fn seed<B: Backend>(i: usize, device: &B::Device) {
+    B::seed(device, Key::new(0).named("measure").with(i as u64).seed());
+}
+
 /// Class probabilities for a whole split.
 ///
 /// # Errors
-/// [`TrainError::Settings`] if the model does not classify.
+/// [`TrainError::Settings`] if the model does not classify, or not such examples.
 pub fn predictions<B: Backend>(
     model: &dyn Trained<B>,
-    data: &Loader,
+    data: &AnyLoader,
     classes: usize,
     device: &B::Device,
 ) -> Result<Predictions> {
-    let mut probabilities = Vec::with_capacity(data.len() * classes);
-    let mut labels = Vec::with_capacity(data.len());
-    for batch in data.in_order() {
-        labels.extend(batch.labels.iter().map(|label| *label as usize));
-        let Some(found) = model.probabilities(batch.to_device(device).images) else {
-            return Err(TrainError::Settings("this model does not classify".into()));
-        };
-        probabilities.extend(found.into_data().iter::<f32>());
-    }
+    let Some((probabilities, labels)) = model.probabilities(data, device)? else {
+        return Err(TrainError::Settings("this model does not classify".into()));
+    };
     Ok(Predictions::new(classes, probabilities, labels)?)
 }
 

@@ -16,20 +16,21 @@ use burn::{
         backend::{AutodiffBackend, Backend},
     },
 };
-use mnist_data::{HostBatch, Key};
+use mnist_data::{Examples, Key};
 use mnist_model::{
-    objectives::ObjectiveConfig,
+    objectives::{ObjectiveConfig, Phase},
     parameters::{Parameter, parameters},
 };
 
 use crate::{
     checkpoint::{self, Best, Checkpoint, LearnerState},
-    data::TrainingData,
+    data::{Kind, TrainingData},
     error::{Result, TrainError},
-    evaluate,
+    evaluate, grid,
     log::{MetricsLine, MetricsLog, TimingLine, append_timing},
     optimizer::{Average, Optimizer, clip_factor, global_norm, kept_share},
-    replicas::{Found, Parts, Replicas},
+    publish::save_pictures,
+    replicas::{Parts, Replicas},
     run::Run,
     rundir::RunDir,
     tensors::{flatten, replace, unflatten, unflatten_trained},
@@ -111,6 +112,7 @@ pub fn fit<B, C>(config: &C, session: Session<'_>, devices: &[B::Device]) -> Res
 where
     B: AutodiffBackend,
     C: ObjectiveConfig,
+    C::Input: Kind,
     C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>> + 'static,
 {
     let Session { run, dir, data, resume, stop, tell } = session;
@@ -125,6 +127,8 @@ where
         )));
     }
     let settings = dir.settings_digest()?;
+    let [train, valid] = data.loaders::<C::Input>()?;
+    let phases = config.phases();
 
     B::seed(device, Key::new(run.seed).named("weights").seed());
     let mut model = config.init::<B>(device).map_err(TrainError::Settings)?;
@@ -139,11 +143,11 @@ where
         average = checkpoint.average;
         state = checkpoint.state;
     }
-    let replicas = Replicas::start(config, device, others)?;
+    let replicas = Replicas::<B, C::Input>::start(config, device, others)?;
     checkpoint::discard_after(&dir.checkpoints(), (state.step > 0).then_some(state.step))?;
     let mut metrics = MetricsLog::open(&dir.metrics(), state.metrics_length)?;
 
-    let steps_per_epoch = data.train.steps_per_epoch().div_ceil(run.accumulate);
+    let steps_per_epoch = train.steps_per_epoch().div_ceil(run.accumulate);
     let total = steps_per_epoch * run.epochs;
     let mut window = Window::new(std::mem::take(&mut state.window));
     let mut clock = Clock::new(state.train_seconds);
@@ -156,22 +160,29 @@ where
 
     while !state.finished {
         let epoch = state.step / steps_per_epoch;
-        let mut batches = data.train.epoch(epoch, state.step % steps_per_epoch * run.accumulate);
+        let mut batches = train.epoch(epoch, state.step % steps_per_epoch * run.accumulate);
         let mut epoch_ended = false;
         while !epoch_ended {
             // One update: learning rate, batches, losses, gradients, new values.
             let lr = run.schedule.lr_at(state.step, total);
-            let group: Vec<HostBatch> = batches.by_ref().take(run.accumulate).collect();
-            let images: usize = group.iter().map(HostBatch::len).sum();
-            let Found { gradients: grads, parts } = replicas.gradients(&model, group, run.seed, state.step);
+            let group: Vec<C::Input> = batches.by_ref().take(run.accumulate).collect();
+            let examples: usize = group.iter().map(C::Input::len).sum();
+            let mut parts = Parts::default();
+            for (number, phase) in phases.iter().enumerate() {
+                let found = replicas.gradients(&model, group.clone(), run.seed, state.step, number);
+                let grads = moved(phase, &params, found.gradients);
+                let norm = (run.optimizer.clip_norm > 0.0).then(|| global_norm(&grads)).flatten();
+                let factor = norm.map(|norm| clip_factor(norm, run.optimizer.clip_norm));
+                let keep = kept_share(run.ema.decay, state.step + 1);
+                let last = number + 1 == phases.len();
+                let moving = average.as_mut().filter(|_| last).map(|values| Average { values, keep });
+                let rate = lr * phase.learning_rate;
+                model = replace::<B, _>(model, optimizer.step(|_| rate, grads, factor, moving));
+                parts.append(found.parts, phase.loss);
+            }
             state.step += 1;
-            let norm = (run.optimizer.clip_norm > 0.0).then(|| global_norm(&grads)).flatten();
-            let factor = norm.map(|norm| clip_factor(norm, run.optimizer.clip_norm));
-            let keep = kept_share(run.ema.decay, state.step);
-            let moving = average.as_mut().map(|values| Average { values, keep });
-            model = replace::<B, _>(model, optimizer.step(lr, grads, factor, moving));
             window.push(lr, parts);
-            clock.trained(images);
+            clock.trained(examples);
             epoch_ended = state.step.is_multiple_of(steps_per_epoch);
 
             // Log: the only place where numbers leave the device.
@@ -193,7 +204,9 @@ where
                     Some(average) => unflatten(model.valid(), average.clone()),
                     None => model.valid(),
                 };
-                let values = evaluate::scores::<B::InnerBackend, _>(&chosen, &data.valid, device);
+                let values = evaluate::scores::<B::InnerBackend, _>(&chosen, valid, device);
+                let pictures = grid::of::<B::InnerBackend, _>(&chosen, valid, device)?;
+                save_pictures(dir, &format!("epoch-{:04}-", epoch + 1), &pictures)?;
                 let score = values.get(C::CHOSEN_BY.score).copied().unwrap_or(f64::NAN);
                 if let Some(loss) = values.values().chain([&score]).find(|v| !v.is_finite()) {
                     let (step, epoch, loss) = (state.step, epoch + 1, *loss as f32);
@@ -252,6 +265,15 @@ where
     let chosen = checkpoint::load_chosen::<B::InnerBackend>(&path, &params, &settings, device)?;
     weights::save_weights(&dir.model(), &params, &chosen, &settings)?;
     Ok(Outcome::Finished(state))
+}
+
+/// The gradients that move something in a phase.
+fn moved<B: Backend>(
+    phase: &Phase,
+    params: &[Parameter],
+    gradients: Vec<Option<Tensor<B, 1>>>,
+) -> Vec<Option<Tensor<B, 1>>> {
+    params.iter().zip(gradients).map(|(p, gradient)| gradient.filter(|_| phase.moves(&p.path))).collect()
 }
 
 /// The named losses since the last line of the log: on the device until they are fetched.

@@ -18,6 +18,8 @@ pub mod checkpoint;
 pub mod data;
 mod error;
 pub mod evaluate;
+pub mod figures;
+pub mod grid;
 pub mod learner;
 pub mod log;
 pub mod metrics;

@@ -123,23 +123,23 @@ impl<B: Backend> Optimizer<B> {
     /// One update, tensor by tensor: a function that makes each value the new one, to be called with all of them in
     /// the module's order. Tensors without a gradient stay as they are.
     ///
-    /// All gradients are multiplied by `factor` `[1]` first, if there is one: see [`clip_factor`]. Buffers that
-    /// nobody else holds are changed in place.
+    /// Tensor `i` moves at the learning rate `lr(i)`. All gradients are multiplied by `factor` `[1]` first, if there
+    /// is one: see [`clip_factor`]. Buffers that nobody else holds are changed in place.
     pub fn step<'a>(
         &'a mut self,
-        lr: f64,
+        lr: impl Fn(usize) -> f64 + 'a,
         gradients: Vec<Option<Tensor<B, 1>>>,
         factor: Option<Tensor<B, 1>>,
         average: Option<Average<'a, B>>,
     ) -> impl FnMut(Tensor<B, 1>) -> Tensor<B, 1> {
         let Self { settings, slots, decayed } = self;
-        let mut tensors = gradients.into_iter().zip(slots.iter_mut().zip(decayed.iter()));
+        let mut tensors = gradients.into_iter().zip(slots.iter_mut().zip(decayed.iter())).enumerate();
         let (mut old, mut averaged) = match average {
             Some(Average { values, keep }) => (std::mem::take(values).into_iter(), Some((values, keep))),
             None => (Vec::new().into_iter(), None),
         };
         move |value| {
-            let (gradient, (slot, decayed)) =
+            let (i, (gradient, (slot, decayed))) =
                 tensors.next().unwrap_or_else(|| unreachable!("as many as tensors"));
             let keep = averaged.as_ref().map_or(0.0, |(_, keep)| *keep);
             let (value, average) = match gradient {
@@ -152,7 +152,7 @@ impl<B: Backend> Optimizer<B> {
                         Some(slot) => (slot.time + 1, Some(slot.first), slot.second),
                         None => (1, None, None),
                     };
-                    let step = settings.at(lr, time, *decayed, keep);
+                    let step = settings.at(lr(i), time, *decayed, keep);
                     let state = State { value, first, second, average: old.next() };
                     let state = cpu_ops::update(&step, gradient, factor.clone(), state);
                     *slot = state.first.map(|first| Slot { time, first, second: state.second });

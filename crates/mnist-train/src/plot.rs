@@ -36,6 +36,9 @@ pub enum PlotError {
     /// The drawing itself failed.
     #[error("cannot draw the chart: {0}")]
     Draw(String),
+    /// A picture could not be encoded.
+    #[error("cannot make the picture: {0}")]
+    Encode(#[from] image::ImageError),
 }
 
 /// One curve.

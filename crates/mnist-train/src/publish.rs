@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 use burn::tensor::backend::Backend;
 
 use crate::{
+    data::AnyLoader,
     error::{Result, TrainError},
-    evaluate::{SplitName, load_split, predictions, worst_mistakes},
+    evaluate::{SplitName, load_split, worst_mistakes},
+    figures::{Figures, Scores},
     log::{MetricsLine, read_end, read_metrics},
-    metrics::Evaluation,
+    metrics::{Evaluation, Predictions},
     plot::{self, Chart, Series},
     registry,
     report::{self, Report},
@@ -18,7 +20,7 @@ use crate::{
 /// Mistakes shown in the report.
 const MISTAKES: usize = 40;
 
-/// Evaluates the run's chosen weights on the test split and writes evaluation.json, curves.png, report.html.
+/// Evaluates the run's chosen weights on the test split and writes evaluation.json, pictures, curves.png, report.html.
 ///
 /// # Errors
 /// [`TrainError::Unfinished`] without model.safetensors; what loading, evaluating and writing can meet.
@@ -27,32 +29,81 @@ pub fn publish<B: Backend>(
     saved: &SavedRun,
     data_dir: Option<&Path>,
     device: &B::Device,
-) -> Result<Evaluation> {
+) -> Result<Figures> {
     let model = load_model::<B>(dir, saved, device)?;
     let test = load_split(saved, SplitName::Test, data_dir, dir.path())?;
-    let predictions = predictions(&*model, &test, saved.facts.classes.len(), device)?;
-    let evaluation = Evaluation::of(&predictions, &saved.facts.classes)?;
-    let json = serde_json::to_vec_pretty(&evaluation).map_err(|e| TrainError::Io {
+    let (figures, predictions) = measure(&*model, saved, &test, device)?;
+    let json = serde_json::to_vec_pretty(&figures).map_err(|e| TrainError::Io {
         action: "write",
         path: dir.evaluation(),
         source: e.into(),
     })?;
     write_whole(&dir.evaluation(), &json)?;
+    let mistakes = match (&test, &predictions) {
+        (AnyLoader::Images(images), Some(found)) => {
+            worst_mistakes(images.data(), found, &saved.facts.classes, MISTAKES)
+        }
+        _ => Vec::new(),
+    };
+    let pictures = model.pictures(&test, device)?;
+    save_pictures(dir, "", &pictures)?;
 
     let charts = charts(&read_metrics(&dir.metrics())?);
     write_whole(&dir.curves(), &plot::png(&charts)?)?;
-    let mistakes = worst_mistakes(test.data(), &predictions, &saved.facts.classes, MISTAKES);
+    let mut summary = summary(dir, saved);
+    let evaluation = match &figures {
+        Figures::Classification(evaluation) => Some(&**evaluation),
+        Figures::Scores(found) => {
+            let row = |(name, value): (&String, &f64)| {
+                (format!("test {}", name.replace('_', " ")), value.to_string())
+            };
+            summary.extend(found.scores.iter().map(row));
+            None
+        }
+    };
     let html = report::html(&Report {
         title: &dir.name(),
         settings_toml: &saved.to_toml()?,
-        summary: &summary(dir, saved),
+        summary: &summary,
         charts: &charts,
-        evaluation: Some(&evaluation),
+        evaluation,
         split: "test",
         mistakes: &mistakes,
+        pictures: &pictures,
     })?;
     write_whole(&dir.report(), html.as_bytes())?;
-    Ok(evaluation)
+    Ok(figures)
+}
+
+/// Figures of a split and, where the model classifies, what it said of each example.
+///
+/// # Errors
+/// [`TrainError::Settings`] if the examples are not of the model's kind; [`TrainError::Metrics`].
+pub fn measure<B: Backend>(
+    model: &dyn registry::Trained<B>,
+    saved: &SavedRun,
+    data: &AnyLoader,
+    device: &B::Device,
+) -> Result<(Figures, Option<Predictions>)> {
+    let classes = &saved.facts.classes;
+    let Some((probabilities, labels)) = model.probabilities(data, device)? else {
+        let scores = model.scores(data, device)?;
+        let objective = saved.run.objective.clone();
+        return Ok((Figures::Scores(Scores { objective, examples: data.len(), scores }), None));
+    };
+    let predictions = Predictions::new(classes.len(), probabilities, labels)?;
+    let evaluation = Evaluation::of(&predictions, classes)?;
+    Ok((Figures::Classification(Box::new(evaluation)), Some(predictions)))
+}
+
+/// Writes pictures under their names, with `prefix` before them; nothing where there are none.
+pub(crate) fn save_pictures(dir: &RunDir, prefix: &str, pictures: &[(&'static str, Vec<u8>)]) -> Result<()> {
+    if !pictures.is_empty() {
+        fs::create_dir_all(dir.pictures()).map_err(TrainError::io("make the directory", &dir.pictures()))?;
+    }
+    pictures
+        .iter()
+        .try_for_each(|(name, png)| write_whole(&dir.pictures().join(format!("{prefix}{name}.png")), png))
 }
 
 /// The trained model of a run, ready to use.
@@ -74,7 +125,7 @@ pub fn load_model<B: Backend>(
 ///
 /// # Errors
 /// [`TrainError::Io`]; [`TrainError::Damaged`].
-pub fn read_evaluation(dir: &RunDir) -> Result<Option<Evaluation>> {
+pub fn read_evaluation(dir: &RunDir) -> Result<Option<Figures>> {
     let path = dir.evaluation();
     if !path.exists() {
         return Ok(None);
@@ -99,7 +150,7 @@ pub fn charts(lines: &[MetricsLine]) -> Vec<Chart> {
             // What training minimises and what validation measures of it share a chart.
             // Near 1 an accuracy shows little: its distance from 1, drawn in powers of ten, shows all.
             let (title, value) = match name.as_str() {
-                "cross_entropy" => ("loss", *value),
+                "cross_entropy" | "squared_error" => ("loss", *value),
                 "accuracy" => ("error_rate", 1.0 - value),
                 other => (other, *value),
             };

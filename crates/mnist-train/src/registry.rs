@@ -1,21 +1,20 @@
 //! The registry of objectives. A new objective is one file in `mnist-model` and one line in `objectives!`:
 //! training, resume, evaluation, the tests of all objectives and the tables follow from it.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use burn::tensor::{
-    Tensor,
-    backend::{AutodiffBackend, Backend},
-};
-use mnist_data::Batch;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use mnist_data::Examples;
 use mnist_model::{
-    objectives::{ClassifyConfig, Objective, ObjectiveConfig, Score},
+    objectives::{AutoencoderConfig, ClassifyConfig, Objective, ObjectiveConfig},
     parameters::{parameters, summary},
 };
 
 use crate::{
     checkpoint,
+    data::{AnyLoader, Kind},
     error::{Result, TrainError},
+    evaluate, grid,
     learner::{self, Outcome, Session},
     run::Run,
     rundir::Facts,
@@ -26,6 +25,11 @@ use crate::{
 /// An objective's configuration, as a run's settings and the data's facts give it.
 trait FromRun: ObjectiveConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self;
+
+    /// The examples as it wants them, where a run's settings do not say it all.
+    fn prepare(_run: &Run, loader: AnyLoader) -> AnyLoader {
+        loader
+    }
 }
 
 impl FromRun for ClassifyConfig {
@@ -42,27 +46,73 @@ impl FromRun for ClassifyConfig {
     }
 }
 
+/// Class probabilities, example by example, and the labels.
+pub type Probabilities = (Vec<f32>, Vec<usize>);
+
 /// A trained model, whatever it was trained for.
 pub trait Trained<B: Backend>: Send {
-    /// See [`Objective::scores`].
-    fn scores(&self, batch: Batch<B>) -> Vec<Score<B>>;
-    /// See [`Objective::probabilities`].
-    fn probabilities(&self, images: Tensor<B, 4>) -> Option<Tensor<B, 2>>;
+    /// Means of all scores over a split; see [`Objective::scores`].
+    ///
+    /// # Errors
+    /// [`TrainError::Settings`] if the examples are not of the model's kind.
+    fn scores(&self, data: &AnyLoader, device: &B::Device) -> Result<BTreeMap<String, f64>>;
+
+    /// Class probabilities and labels of a split, if the model classifies; see [`Objective::probabilities`].
+    ///
+    /// # Errors
+    /// As [`Trained::scores`].
+    fn probabilities(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<Probabilities>>;
+
+    /// Pictures of the first batch of a split, the bytes of a PNG each; see [`Objective::pictures`].
+    ///
+    /// # Errors
+    /// As [`Trained::scores`]; what drawing can meet.
+    fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>>;
+
     /// A table of its tensors.
     fn summary(&self) -> String;
 }
 
-impl<B: Backend, M: Objective<B>> Trained<B> for M {
-    fn scores(&self, batch: Batch<B>) -> Vec<Score<B>> {
-        Objective::scores(self, batch)
+impl<B: Backend, M: Objective<B>> Trained<B> for M
+where
+    M::Input: Kind,
+{
+    fn scores(&self, data: &AnyLoader, device: &B::Device) -> Result<BTreeMap<String, f64>> {
+        Ok(evaluate::scores(self, M::Input::wanted(data)?, device))
     }
 
-    fn probabilities(&self, images: Tensor<B, 4>) -> Option<Tensor<B, 2>> {
-        Objective::probabilities(self, images)
+    fn probabilities(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<Probabilities>> {
+        let data = M::Input::wanted(data)?;
+        let (mut all, mut labels) = (Vec::new(), Vec::with_capacity(data.len()));
+        for batch in data.in_order() {
+            labels.extend(M::Input::labels(&batch).iter().map(|label| *label as usize));
+            match Objective::probabilities(self, batch.to_device(device)) {
+                Some(found) => all.extend(found.into_data().iter::<f32>()),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some((all, labels)))
+    }
+
+    fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        Ok(grid::of(self, M::Input::wanted(data)?, device)?)
     }
 
     fn summary(&self) -> String {
         summary::<B, M>(self)
+    }
+}
+
+impl FromRun for AutoencoderConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        Self {
+            net: run.net.clone(),
+            nets: run.nets.clone(),
+            size: facts.size,
+            mean: facts.mean,
+            std: facts.std,
+            settings: run.autoencoder.clone(),
+        }
     }
 }
 
@@ -96,6 +146,17 @@ macro_rules! objectives {
                     let model = <$config>::from_run(run, facts).init::<B>(device).map_err(TrainError::Settings)?;
                     Ok(Box::new(model))
                 })*
+                other => Err(unknown(other)),
+            }
+        }
+
+        /// The examples as a run's objective wants them.
+        ///
+        /// # Errors
+        /// [`TrainError::Settings`] for an unknown objective.
+        pub fn prepare(run: &Run, loader: AnyLoader) -> Result<AnyLoader> {
+            match run.objective.as_str() {
+                $($name => Ok(<$config>::prepare(run, loader)),)*
                 other => Err(unknown(other)),
             }
         }
@@ -158,6 +219,7 @@ macro_rules! objectives {
 
 objectives! {
     "classify": ClassifyConfig, "classification: an encoder, a linear head, cross-entropy";
+    "autoencoder": AutoencoderConfig, "an image through a narrow code and back, denoising if asked for";
 }
 
 fn unknown(name: &str) -> TrainError {

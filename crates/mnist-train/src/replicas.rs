@@ -33,7 +33,7 @@ use burn::{
         backend::{AutodiffBackend, Backend},
     },
 };
-use mnist_data::{HostBatch, Key};
+use mnist_data::{Examples, Key};
 use mnist_model::objectives::{Objective, ObjectiveConfig};
 
 use crate::{
@@ -48,10 +48,27 @@ pub(crate) struct Found<B: Backend> {
     pub(crate) parts: Parts<B>,
 }
 
-/// Named losses of one update, each `[1]`, still on the device.
+/// Named losses of one update, each `[1]`, still on the device; the first is what it minimises.
 pub(crate) struct Parts<B: Backend> {
     pub(crate) names: Vec<&'static str>,
     pub(crate) values: Vec<Tensor<B, 1>>,
+}
+
+impl<B: Backend> Default for Parts<B> {
+    fn default() -> Self {
+        Self { names: Vec::new(), values: Vec::new() }
+    }
+}
+
+impl<B: Backend> Parts<B> {
+    /// Puts the losses of another phase behind these; what it minimises gets its name.
+    pub(crate) fn append(&mut self, mut more: Self, loss: &'static str) {
+        if let Some(first) = more.names.first_mut() {
+            *first = loss;
+        }
+        self.names.extend(more.names);
+        self.values.extend(more.values);
+    }
 }
 
 impl<B: Backend> Found<B> {
@@ -64,16 +81,16 @@ impl<B: Backend> Found<B> {
 }
 
 /// The devices that share the work; without others it is all done on the main one, in the caller's thread.
-pub(crate) struct Replicas<B: AutodiffBackend> {
+pub(crate) struct Replicas<B: AutodiffBackend, E> {
     main: B::Device,
-    others: Vec<Worker<B>>,
+    others: Vec<Worker<B, E>>,
 }
 
-impl<B: AutodiffBackend> Replicas<B> {
+impl<B: AutodiffBackend, E: Examples> Replicas<B, E> {
     /// Makes a copy of the model for each of the `others`, with a thread that computes on it.
     pub(crate) fn start<C>(config: &C, main: &B::Device, others: &[B::Device]) -> Result<Self>
     where
-        C: ObjectiveConfig,
+        C: ObjectiveConfig<Input = E>,
         C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>> + 'static,
     {
         let others = others.iter().map(|device| {
@@ -85,27 +102,31 @@ impl<B: AutodiffBackend> Replicas<B> {
         Ok(Self { main: main.clone(), others: others.collect::<Result<_>>()? })
     }
 
-    /// Gradients of the mean loss over all images of a group of batches.
+    /// Gradients of the mean loss over all examples of a group of batches, in phase number `phase` of the update.
     ///
-    /// What is random in the model is a function of (`seed`, `step`, batch in the group, device).
+    /// What is random in the model is a function of (`seed`, `step`, batch in the group, device, phase).
     pub(crate) fn gradients<M>(
         &self,
         model: &M,
-        group: Vec<HostBatch>,
+        group: Vec<E>,
         seed: u64,
         step: usize,
+        phase: usize,
     ) -> Found<B::InnerBackend>
     where
-        M: Objective<B> + AutodiffModule<B>,
+        M: Objective<B, Input = E> + AutodiffModule<B>,
     {
-        let images: usize = group.iter().map(HostBatch::len).sum();
+        let images: usize = group.iter().map(E::len).sum();
         let weights: Vec<TensorData> = match self.others.is_empty() {
             true => Vec::new(),
             false => flatten(&model.valid()).into_iter().map(Tensor::into_data).collect(),
         };
-        let mut sum = Found { gradients: Vec::new(), parts: Parts { names: Vec::new(), values: Vec::new() } };
+        let mut sum = Found { gradients: Vec::new(), parts: Parts::default() };
         for (i, batch) in group.into_iter().enumerate() {
-            let key = Key::new(seed).named("step").with(step as u64).with(i as u64);
+            let mut key = Key::new(seed).named("step").with(step as u64).with(i as u64);
+            if phase > 0 {
+                key = key.named("phase").with(phase as u64);
+            }
             let parts = batch.split(1 + self.others.len());
             let together = Arc::new(Barrier::new(parts.len()));
             let mut parts = parts.into_iter();
@@ -114,9 +135,10 @@ impl<B: AutodiffBackend> Replicas<B> {
             for (device, (worker, part)) in self.others.iter().zip(parts).enumerate() {
                 let seed = key.with(1 + device as u64).seed();
                 let forward = Forward(Arc::clone(&together));
-                worker.begin(Task { weights: weights.clone(), part, images, seed, forward });
+                worker.begin(Task { weights: weights.clone(), part, images, seed, phase, forward });
                 busy.push(worker);
             }
+            let own = (own, phase);
             let own = part_gradients::<B, M>(model, own, images, key.seed(), &self.main, Forward(together));
             // In the order of the devices, whichever is done first: sums do not depend on time.
             for found in std::iter::once(own).chain(busy.into_iter().map(|worker| worker.end())) {
@@ -134,7 +156,7 @@ impl<B: AutodiffBackend> Replicas<B> {
 /// Gradients of the loss of one part of a batch, times its share of the update's images.
 fn part_gradients<B: AutodiffBackend, M: Objective<B> + AutodiffModule<B>>(
     model: &M,
-    part: HostBatch,
+    (part, phase): (M::Input, usize),
     images: usize,
     seed: u64,
     device: &B::Device,
@@ -142,20 +164,22 @@ fn part_gradients<B: AutodiffBackend, M: Objective<B> + AutodiffModule<B>>(
 ) -> Found<B::InnerBackend> {
     let share = part.len() as f64 / images as f64;
     B::seed(device, seed);
-    let losses = model.losses(part.to_device(device));
+    let losses = model.losses(part.to_device(device), phase);
     drop(forward);
-    let gradients = gradients::<B, _>(model, &losses.total.mul_scalar(share).backward());
-    let (names, values) =
-        losses.parts.into_iter().map(|p| (p.name, p.value.inner().mul_scalar(share))).unzip();
+    let total = losses.total.mul_scalar(share);
+    let gradients = gradients::<B, _>(model, &total.backward());
+    let parts = losses.parts.into_iter().map(|p| (p.name, p.value.inner().mul_scalar(share)));
+    let (names, values) = std::iter::once(("loss", total.inner())).chain(parts).unzip();
     Found { gradients, parts: Parts { names, values } }
 }
 
 /// What a worker is given: all of it lies on the host.
-struct Task {
+struct Task<E> {
     weights: Vec<TensorData>,
-    part: HostBatch,
+    part: E,
     images: usize,
     seed: u64,
+    phase: usize,
     forward: Forward,
 }
 
@@ -176,24 +200,24 @@ struct Answer {
 }
 
 /// A thread with a copy of the model on its own device. It ends when its worker is dropped.
-struct Worker<B: AutodiffBackend> {
+struct Worker<B: AutodiffBackend, E> {
     main: B::Device,
-    tasks: Sender<Task>,
+    tasks: Sender<Task<E>>,
     found: Receiver<thread::Result<Answer>>,
 }
 
-impl<B: AutodiffBackend> Worker<B> {
+impl<B: AutodiffBackend, E: Examples> Worker<B, E> {
     fn start<M>(mut model: M, device: B::Device, main: B::Device) -> std::io::Result<Self>
     where
-        M: Objective<B> + AutodiffModule<B> + 'static,
+        M: Objective<B, Input = E> + AutodiffModule<B> + 'static,
     {
         let (tasks, inbox) = channel();
         let (outbox, found) = channel();
-        let mut work = move |Task { weights, part, images, seed, forward }| {
+        let mut work = move |Task { weights, part, images, seed, phase, forward }: Task<E>| {
             let weights = weights.into_iter().map(|w| Tensor::from_data(w, &device)).collect();
             model = unflatten_trained::<B, _>(model.clone(), weights);
             let Found { gradients, parts } =
-                part_gradients::<B, M>(&model, part, images, seed, &device, forward);
+                part_gradients::<B, M>(&model, (part, phase), images, seed, &device, forward);
             Answer {
                 gradients: gradients.into_iter().map(|g| g.map(Tensor::into_data)).collect(),
                 names: parts.names,
@@ -212,7 +236,7 @@ impl<B: AutodiffBackend> Worker<B> {
         Ok(Self { main, tasks, found })
     }
 
-    fn begin(&self, task: Task) {
+    fn begin(&self, task: Task<E>) {
         if self.tasks.send(task).is_err() {
             unreachable!("a worker ends only when it has told why");
         }

@@ -59,6 +59,8 @@ pub struct Report<'a> {
     pub split: &'a str,
     /// Wrong answers, the worst first.
     pub mistakes: &'a [Mistake],
+    /// Pictures of what the model does: name, bytes of a PNG.
+    pub pictures: &'a [(&'static str, Vec<u8>)],
 }
 
 /// One wrong answer.
@@ -111,6 +113,17 @@ pub fn html(report: &Report<'_>) -> Result<String, ReportError> {
         page += &per_class(evaluation);
     }
     page += &mistakes(report)?;
+    if !report.pictures.is_empty() {
+        page += "<section>\n<h2>Pictures</h2>\n";
+        for (name, png) in report.pictures {
+            let name = escape(&name.replace(['-', '_'], " "));
+            let png = STANDARD.encode(png);
+            page += &format!(
+                "<figure><img alt=\"{name}\" src=\"data:image/png;base64,{png}\"><figcaption>{name}</figcaption></figure>\n"
+            );
+        }
+        page += "</section>\n";
+    }
     if !report.settings_toml.is_empty() {
         page += &format!(
             "<section>\n<details>\n<summary><h2>Settings</h2></summary>\n<pre>{}</pre>\n</details>\n</section>\n",

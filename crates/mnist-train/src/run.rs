@@ -6,7 +6,10 @@
 use std::path::Path;
 
 use mnist_data::Augment;
-use mnist_model::{nets::NetSettings, objectives::ClassifySettings};
+use mnist_model::{
+    nets::NetSettings,
+    objectives::{AutoencoderSettings, ClassifySettings},
+};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -50,6 +53,8 @@ pub struct Run {
     pub log: LogSettings,
     /// The objective `classify`.
     pub classify: ClassifySettings,
+    /// The objective `autoencoder`.
+    pub autoencoder: AutoencoderSettings,
     /// Settings of the nets, each under its own name.
     #[serde(flatten)]
     pub nets: NetSettings,
@@ -125,6 +130,7 @@ impl Default for Run {
             checkpoint: CheckpointSettings::default(),
             log: LogSettings::default(),
             classify: ClassifySettings::default(),
+            autoencoder: AutoencoderSettings::default(),
             nets: NetSettings::default(),
         }
     }

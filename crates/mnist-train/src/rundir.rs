@@ -8,6 +8,7 @@
 //!           model.safetensors  the chosen weights
 //!           evaluation.json    figures of the test split
 //!           curves.png  report.html
+//!           pictures/          where the objective draws: NAME.png at the end, epoch-0003-NAME.png on the way
 //! ```
 
 use std::{
@@ -244,6 +245,11 @@ impl RunDir {
     /// evaluation.json: figures of the test split.
     pub fn evaluation(&self) -> PathBuf {
         self.path.join("evaluation.json")
+    }
+
+    /// pictures/: what the model does, drawn after each epoch and at the end.
+    pub fn pictures(&self) -> PathBuf {
+        self.path.join("pictures")
     }
 
     /// report.html.

@@ -4,9 +4,11 @@ use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use mnist_train::{
-    evaluate::{SplitName, load_split, predictions},
-    metrics::{Evaluation, Predictions},
-    publish::load_model,
+    TrainError,
+    evaluate::{SplitName, load_split},
+    figures::Figures,
+    metrics::Predictions,
+    publish::{load_model, measure},
     rundir::{RunDir, SavedRun, write_whole},
 };
 
@@ -26,17 +28,24 @@ pub(crate) fn run(args: &Evaluate, common: &Common) -> Result<ExitCode> {
         Split::Train => (SplitName::Train, "training"),
     };
     let place = Place::choose(common)?;
-    let found =
-        place.run(Predict { dir: &dir, saved: &saved, split, data_dir: common.data_dir.as_deref() })?;
-    let evaluation = Evaluation::of(&found, &saved.facts.classes)?;
+    let measure = Measure { dir: &dir, saved: &saved, split, data_dir: common.data_dir.as_deref() };
+    let (figures, found) = place.run(measure)?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&evaluation)?)?;
+        writeln!(out, "{}", serde_json::to_string(&figures)?)?;
     } else {
-        show::evaluation(&mut out, name, &evaluation)?;
-        show::details(&mut out, &evaluation)?;
+        show::figures(&mut out, name, &figures)?;
+        if let Figures::Classification(evaluation) = &figures {
+            show::details(&mut out, evaluation)?;
+        }
     }
     if let Some(path) = &args.predictions {
+        let Some(found) = found else {
+            let objective = &saved.run.objective;
+            return Err(
+                TrainError::Settings(format!("a model of objective {objective} does not classify")).into()
+            );
+        };
         let mut csv = Vec::new();
         found.to_csv(&mut csv)?;
         // A pipe or a device is written to; a file is replaced as a whole.
@@ -50,19 +59,19 @@ pub(crate) fn run(args: &Evaluate, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-struct Predict<'a> {
+struct Measure<'a> {
     dir: &'a RunDir,
     saved: &'a SavedRun,
     split: SplitName,
     data_dir: Option<&'a Path>,
 }
 
-impl Job for Predict<'_> {
-    type Output = Predictions;
+impl Job for Measure<'_> {
+    type Output = (Figures, Option<Predictions>);
 
-    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Predictions> {
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
         let model = load_model::<B>(self.dir, self.saved, main)?;
         let data = load_split(self.saved, self.split, self.data_dir, self.dir.path())?;
-        Ok(predictions(&*model, &data, self.saved.facts.classes.len(), main)?)
+        Ok(measure(&*model, self.saved, &data, main)?)
     }
 }

@@ -1,13 +1,14 @@
 //! `predict RUN IMAGE...`: the digit in each picture.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Result;
-use burn::tensor::{Tensor, TensorData};
-use mnist_data::scan;
+use mnist_data::{LabelledImages, Loader, scan};
 use mnist_train::{
     TrainError,
+    data::AnyLoader,
     publish::load_model,
+    registry,
     rundir::{RunDir, SavedRun},
 };
 use serde::Serialize;
@@ -65,7 +66,7 @@ impl Job for Answers<'_> {
                 match scan::read(path) {
                     Ok(scan) => {
                         read.push(path);
-                        pixels.extend(scan.pixels.iter().map(|p| f32::from(*p) / 255.0));
+                        pixels.extend(scan.pixels);
                     }
                     Err(error) => {
                         failed = true;
@@ -76,11 +77,14 @@ impl Job for Answers<'_> {
             if read.is_empty() {
                 continue;
             }
-            let data = TensorData::new(pixels, [read.len(), 1, scan::SIDE, scan::SIDE]);
-            let Some(found) = model.probabilities(Tensor::from_data(data, main)) else {
+            let unknown = vec![0; read.len()];
+            let images = LabelledImages::new(scan::SIDE, scan::SIDE, 1, pixels, unknown)?;
+            let all = (0..images.len()).collect();
+            let loader = AnyLoader::Images(Loader::new(Arc::new(images), all, TOGETHER)?.workers(0));
+            let loader = registry::prepare(&self.saved.run, loader)?;
+            let Some((found, _)) = model.probabilities(&loader, main)? else {
                 return Err(TrainError::Settings("this run's model does not classify".into()).into());
             };
-            let found: Vec<f32> = found.into_data().iter::<f32>().collect();
             if found.iter().any(|p| !p.is_finite()) {
                 return Err(TrainError::Damaged {
                     path: self.dir.model(),

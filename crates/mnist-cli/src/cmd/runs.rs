@@ -87,7 +87,7 @@ fn row(dir: &RunDir) -> Result<Row> {
         epochs: saved.run.epochs,
         epochs_done: valid().map(|l| l.epoch).max().unwrap_or(0),
         validation_accuracy: valid().filter_map(|l| l.values.get("accuracy").copied()).max_by(f64::total_cmp),
-        test_accuracy: or_warn(read_evaluation(dir)).map(|e| e.accuracy),
+        test_accuracy: or_warn(read_evaluation(dir)).and_then(|e| e.accuracy()),
         train_seconds: read_end(&dir.timing()).map(|end| end.train_seconds),
     })
 }

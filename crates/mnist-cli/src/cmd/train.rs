@@ -19,7 +19,7 @@ use mnist_train::{
 };
 
 use crate::{
-    args::{Common, Train, UsageError},
+    args::{Common, Pretrain, Train, UsageError},
     device::{BackendName, Compute, Job, Place},
     guard::DeviceError,
     recipes::Recipe,
@@ -31,13 +31,31 @@ use crate::{
 pub(crate) fn run(args: &Train, common: &Common) -> Result<ExitCode> {
     match &args.resume {
         Some(wanted) => resume(wanted, args, common),
-        None => begin(args, common),
+        None => begin(args, "default", Vec::new(), common),
     }
 }
 
-fn begin(args: &Train, common: &Common) -> Result<ExitCode> {
-    let recipe = Recipe::find(args.recipe.as_deref().unwrap_or("default"))?;
-    let mut sets = args.set.clone();
+/// Pretrains: as [`run`], with an objective and a recipe of its own.
+pub(crate) fn pretrain(args: &Pretrain, common: &Common) -> Result<ExitCode> {
+    let Pretrain { objective, train } = args;
+    match (&train.resume, objective) {
+        (Some(wanted), None) => resume(wanted, train, common),
+        (Some(_), Some(_)) => {
+            Err(UsageError("--resume goes on with the run's own objective; leave it away".into()).into())
+        }
+        (None, Some(objective)) => begin(train, objective, vec![format!("objective={objective}")], common),
+        (None, None) => {
+            let names: Vec<_> =
+                registry::TABLE.iter().skip(1).map(|(n, about)| format!("  {n}: {about}")).collect();
+            Err(UsageError(format!("which objective? There are:\n{}", names.join("\n"))).into())
+        }
+    }
+}
+
+fn begin(args: &Train, recipe: &str, mut sets: Vec<String>, common: &Common) -> Result<ExitCode> {
+    let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(recipe))?;
+    sets.extend(args.data.as_ref().map(|name| format!("data.name={name}")));
+    sets.extend(args.set.iter().cloned());
     sets.extend(args.seed.map(|seed| format!("seed={seed}")));
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
     let run = Run::resolve(Some((&recipe.text, &recipe.origin)), &sets)?;
@@ -140,13 +158,15 @@ fn train(
 ) -> Result<ExitCode> {
     if !common.quiet {
         eprintln!(
-            "{} {}: {} on {}, {} training and {} validation images, seed {}, backend {}",
+            "{} {}: {} ({}) on {}, {} training and {} validation {}, seed {}, backend {}",
             if from.is_some() { "going on with" } else { "training" },
             dir.path().display(),
+            saved.run.objective,
             saved.run.net,
             saved.run.data.name,
             data.train.len(),
             data.valid.len(),
+            data.train.kind(),
             saved.run.seed,
             place.name()
         );
@@ -166,13 +186,13 @@ fn train(
             return Ok(ExitCode::from(stop::INTERRUPTED));
         }
     };
-    let evaluation = place.run(Publish { dir, saved, data_dir: common.data_dir.as_deref() })?;
+    let figures = place.run(Publish { dir, saved, data_dir: common.data_dir.as_deref() })?;
     let speed = read_end(&dir.timing()).map_or(0.0, |end| end.images_per_second);
     writeln!(out, "trained in {:.1} s, {speed:.0} images/s", state.train_seconds)?;
     if let Some(best) = &state.best {
         writeln!(out, "chosen by validation: epoch {}, {:.4}", best.epoch, best.score)?;
     }
-    show::evaluation(&mut out, "test", &evaluation)?;
+    show::figures(&mut out, "test", &figures)?;
     writeln!(out, "{}", dir.report().display())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -254,7 +274,7 @@ struct Publish<'a> {
 }
 
 impl Job for Publish<'_> {
-    type Output = mnist_train::metrics::Evaluation;
+    type Output = mnist_train::figures::Figures;
 
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
         publish::publish::<B>(self.dir, self.saved, self.data_dir, main)

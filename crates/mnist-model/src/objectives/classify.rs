@@ -5,7 +5,7 @@ use burn::{
     tensor::{Int, Tensor, backend::Backend},
 };
 use cpu_ops::{cross_entropy, cross_entropy_per_sample, softmax};
-use mnist_data::Batch;
+use mnist_data::{Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
 use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Score};
@@ -54,6 +54,7 @@ pub struct Classify<B: Backend> {
 }
 
 impl ObjectiveConfig for ClassifyConfig {
+    type Input = HostBatch;
     type Model<B: Backend> = Classify<B>;
 
     const CHOSEN_BY: ChosenBy = ChosenBy { score: "accuracy", larger_is_better: true };
@@ -97,13 +98,14 @@ impl<B: Backend> Classify<B> {
 }
 
 impl<B: Backend> Objective<B> for Classify<B> {
-    fn losses(&self, batch: Batch<B>) -> Losses<B> {
+    type Input = HostBatch;
+
+    fn losses(&self, batch: Batch<B>, _phase: usize) -> Losses<B> {
         let logits = self.forward(batch.images);
         let right = correct(logits.clone().detach(), batch.labels.clone()).mean();
         let total = cross_entropy(logits, batch.labels, self.label_smoothing);
-        let loss = Part { name: "loss", unit: "nats", value: total.clone().detach() };
         let accuracy = Part { name: "accuracy", unit: "share", value: right };
-        Losses { total, parts: vec![loss, accuracy] }
+        Losses { total, parts: vec![accuracy] }
     }
 
     fn scores(&self, batch: Batch<B>) -> Vec<Score<B>> {
@@ -116,8 +118,8 @@ impl<B: Backend> Objective<B> for Classify<B> {
         ]
     }
 
-    fn probabilities(&self, images: Tensor<B, 4>) -> Option<Tensor<B, 2>> {
-        Some(softmax(self.forward(images)))
+    fn probabilities(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
+        Some(softmax(self.forward(batch.images)))
     }
 }
 

@@ -66,6 +66,7 @@ fn everything_is_there_and_nothing_from_elsewhere() {
         evaluation: Some(&evaluation),
         split: "test",
         mistakes: &mistakes,
+        pictures: &[],
     };
     let page = html(&report).unwrap();
     for wanted in [
@@ -107,6 +108,7 @@ fn strings_from_outside_stay_text() {
         evaluation: Some(&evaluation(&names)),
         split: EVIL,
         mistakes: &[wrong],
+        pictures: &[],
     };
     let page = html(&report).unwrap();
     assert!(!page.contains("<script") && !page.contains("alert('1')"));
@@ -123,6 +125,7 @@ fn a_bare_run_has_a_page() {
         evaluation: None,
         split: "",
         mistakes: &[],
+        pictures: &[],
     };
     let page = html(&report).unwrap();
     assert!(page.ends_with("</html>\n") && !page.contains("<section>"));
@@ -140,6 +143,7 @@ fn wrong_pixels_are_named() {
             evaluation: None,
             split: "",
             mistakes: &[wrong],
+            pictures: &[],
         };
         let error = html(&report).unwrap_err().to_string();
         assert!(error.starts_with("mistake 7: "), "{error}");

@@ -32,7 +32,7 @@ fn five_updates(settings: &OptimizerSettings) -> Vec<T> {
     for t in 1..=5 {
         let t = t as f32;
         let gradients = vec![Some(tensor(&[0.1 * t, -0.2, 0.3 / t, 1.0])), Some(tensor(&[0.05 * t, -1.0]))];
-        values = values.into_iter().map(optimizer.step(0.1, gradients, None, None)).collect();
+        values = values.into_iter().map(optimizer.step(|_| 0.1, gradients, None, None)).collect();
     }
     values
 }
@@ -99,7 +99,7 @@ fn clipping_is_by_the_norm_of_all_gradients_together() {
         ["a", "b", "c"].map(|path| Parameter { path: path.into(), shape: vec![1], trained: true });
     let mut optimizer = Optimizer::<Flex>::new(&plain, &parameters);
     let values = [tensor(&[0.0, 0.0]), tensor(&[5.0]), tensor(&[0.0])];
-    let step = optimizer.step(1.0, gradients.into(), Some(factor), None);
+    let step = optimizer.step(|_| 1.0, gradients.into(), Some(factor), None);
     let values: Vec<T> = values.into_iter().map(step).collect();
     check(&values[0], &[-0.230_769_2, -0.307_692_3]);
     check(&values[1], &[5.0]);
@@ -119,7 +119,7 @@ fn the_moving_average_warms_up_and_then_forgets_slowly() {
     for (time, keep) in [(1, 2.0 / 11.0), (2, 0.999)] {
         let gradients = vec![Some(tensor(&[0.0])), None];
         let moving = Average { values: &mut average, keep };
-        values = values.into_iter().map(optimizer.step(0.1, gradients, None, Some(moving))).collect();
+        values = values.into_iter().map(optimizer.step(|_| 0.1, gradients, None, Some(moving))).collect();
         let wanted = [2.0 / 11.0, 0.999 * 2.0 / 11.0][time - 1];
         check(&average[0], &[wanted]);
         check(&average[1], &[wanted]);

@@ -13,7 +13,7 @@ use burn::{
         backend::{AutodiffBackend, Backend},
     },
 };
-use mnist_data::{Batch, DataSet, LabelledImages, Loader, Statistics};
+use mnist_data::{Batch, DataSet, Examples, LabelledImages, Loader, Statistics};
 use mnist_model::{
     NetSettings,
     objectives::{ClassifyConfig, Objective, ObjectiveConfig},
@@ -51,7 +51,7 @@ pub(super) fn prepare<B: Compute>(
         Work::Train => {
             let model = config.init::<B::Training>(device).map_err(|e| anyhow!(e))?;
             let batches = batches::<B::Training>(wanted.batch, images, device)?;
-            training(model, batches, |model, batch| model.losses(batch).total, device)
+            training(model, batches, |model, batch| model.losses(batch, 0).total, device)
         }
         work => {
             let model = config.init::<B>(device).map_err(|e| anyhow!(e))?;
@@ -117,7 +117,7 @@ where
         B::seed(&device, step as u64);
         let loss = loss(&old, inputs[step % inputs.len()].clone());
         let found = gradients::<B, M>(&old, &loss.backward());
-        model = Some(replace::<B, M>(old, optimizer.step(LEARNING_RATE, found, None, None)));
+        model = Some(replace::<B, M>(old, optimizer.step(|_| LEARNING_RATE, found, None, None)));
         step += 1;
         Ok(())
     };

@@ -11,9 +11,9 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::backend::Backend;
-use mnist_data::Loader;
 use mnist_train::{
-    evaluate::{SplitName, load_split, scores},
+    data::AnyLoader,
+    evaluate::{SplitName, load_split},
     learner::Event,
     registry,
 };
@@ -87,19 +87,19 @@ fn accuracy<B: Backend>(
     trial: &Trial,
     settings: &str,
     checkpoint: &Path,
-    test: &Loader,
+    test: &AnyLoader,
     device: &B::Device,
 ) -> Result<f64> {
     let (run, facts) = (&trial.saved.run, &trial.saved.facts);
     let model = registry::load_checkpoint::<B>(run, facts, checkpoint, settings, device)?;
-    let found = scores::<B, _>(&*model, test, device);
+    let found = model.scores(test, device)?;
     found.get("accuracy").copied().context("the default recipe does not classify")
 }
 
 /// Images that have been trained on after so many steps.
 fn images(trial: &Trial, steps: usize) -> usize {
     let (run, train) = (&trial.saved.run, &trial.data.train);
-    let per_epoch = train.steps_per_epoch().div_ceil(run.accumulate);
+    let per_epoch = train.steps().div_ceil(run.accumulate);
     let (epochs, rest) = (steps / per_epoch, steps % per_epoch);
     epochs * train.len() + rest * run.batch_size * run.accumulate
 }
