@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum, builder::Styles};
+use clap::{
+    Parser, Subcommand, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, Styles},
+};
 
 use crate::{cmd::data::DataCommand, device::BackendName};
 
@@ -104,10 +107,17 @@ pub(crate) struct Train {
     pub dry_run: bool,
 }
 
+/// Names of the objectives that need no labels.
+fn objectives() -> impl Iterator<Item = PossibleValue> {
+    let rest = mnist_train::registry::TABLE.iter().filter(|(name, _)| *name != "classify");
+    rest.map(|(name, about)| PossibleValue::new(*name).help(*about))
+}
+
 /// `pretrain`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Pretrain {
-    /// What to train for; its recipe has the same name [possible values: autoencoder]
+    /// What to train for; its recipe has the same name
+    #[arg(value_parser = PossibleValuesParser::new(objectives()))]
     pub objective: Option<String>,
     /// All that `train` takes.
     #[command(flatten)]

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use mnist_data::Examples;
 use mnist_model::{
-    objectives::{AutoencoderConfig, ClassifyConfig, Objective, ObjectiveConfig},
+    objectives::{AutoencoderConfig, ClassifyConfig, ContrastiveConfig, Objective, ObjectiveConfig, VIEWS},
     parameters::{parameters, summary},
 };
 
@@ -116,6 +116,26 @@ impl FromRun for AutoencoderConfig {
     }
 }
 
+impl FromRun for ContrastiveConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        Self {
+            net: run.net.clone(),
+            nets: run.nets.clone(),
+            size: facts.size,
+            mean: facts.mean,
+            std: facts.std,
+            settings: run.contrastive.clone(),
+        }
+    }
+
+    /// Two views of each image under the run's distortions.
+    fn prepare(run: &Run, loader: AnyLoader) -> AnyLoader {
+        match loader {
+            AnyLoader::Images(images) => AnyLoader::Images(images.views(vec![run.augment.clone(); VIEWS])),
+        }
+    }
+}
+
 macro_rules! objectives {
     ($($name:literal: $config:ty, $about:literal;)*) => {
         /// Names of all objectives, and what each is.
@@ -220,6 +240,7 @@ macro_rules! objectives {
 objectives! {
     "classify": ClassifyConfig, "classification: an encoder, a linear head, cross-entropy";
     "autoencoder": AutoencoderConfig, "an image through a narrow code and back, denoising if asked for";
+    "contrastive": ContrastiveConfig, "SimCLR: two views of an image are to be found by their features";
 }
 
 fn unknown(name: &str) -> TrainError {

@@ -8,7 +8,7 @@ use std::path::Path;
 use mnist_data::Augment;
 use mnist_model::{
     nets::NetSettings,
-    objectives::{AutoencoderSettings, ClassifySettings},
+    objectives::{AutoencoderSettings, ClassifySettings, ContrastiveSettings},
 };
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -55,6 +55,8 @@ pub struct Run {
     pub classify: ClassifySettings,
     /// The objective `autoencoder`.
     pub autoencoder: AutoencoderSettings,
+    /// The objective `contrastive`.
+    pub contrastive: ContrastiveSettings,
     /// Settings of the nets, each under its own name.
     #[serde(flatten)]
     pub nets: NetSettings,
@@ -131,6 +133,7 @@ impl Default for Run {
             log: LogSettings::default(),
             classify: ClassifySettings::default(),
             autoencoder: AutoencoderSettings::default(),
+            contrastive: ContrastiveSettings::default(),
             nets: NetSettings::default(),
         }
     }

@@ -5,9 +5,11 @@
 
 mod autoencoder;
 mod classify;
+mod contrastive;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, AutoencoderSettings};
 pub use classify::{Classify, ClassifyConfig, ClassifySettings};
+pub use contrastive::{Contrastive, ContrastiveConfig, ContrastiveSettings, VIEWS};
 
 use burn::{
     module::Module,
