@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Train(Train),
     /// Train a model without labels, for its features or for what it makes
     Pretrain(Pretrain),
+    /// Search for better settings of a recipe, chosen on validation
+    Tune(Tune),
     /// Measure a trained model on a split of the data
     Evaluate(Evaluate),
     /// Name the digit in pictures
@@ -122,6 +124,74 @@ pub(crate) struct Pretrain {
     /// All that `train` takes.
     #[command(flatten)]
     pub train: Train,
+}
+
+/// `tune`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Tune {
+    /// A recipe: a file, or the name of a built-in one [default: default]
+    pub recipe: Option<String>,
+    /// What to search: KEY=LOW..HIGH, KEY=LOW..HIGH:log or KEY=A|B|C; may be given often [default: learning rate,
+    /// weight decay, batch size about the recipe's]
+    #[arg(long, value_name = "KEY=VALUES")]
+    pub search: Vec<String>,
+    /// Trials in all
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_one)]
+    pub trials: usize,
+    /// Begin no trial after this time
+    #[arg(long, value_name = "MINUTES", value_parser = positive)]
+    pub minutes: Option<f64>,
+    /// How values are chosen
+    #[arg(long, value_parser = named::<mnist_train::tune::Method>, default_value = "tpe", value_name = "random|tpe")]
+    pub method: mnist_train::tune::Method,
+    /// Which trials are given up early
+    #[arg(
+        long,
+        value_parser = named::<mnist_train::tune::Pruning>,
+        default_value = "median",
+        value_name = "none|median|halving"
+    )]
+    pub pruning: mnist_train::tune::Pruning,
+    /// Seed of what is tried (each trial trains under the recipe's seed)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
+    /// Name of the search [default: tune- and the recipe's]
+    #[arg(long, conflicts_with = "resume", value_parser = plain)]
+    pub name: Option<String>,
+    /// Passes over the training images in each trial
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u64>,
+    /// Change a setting of the recipe for all trials; may be given often
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Go on with a search that was stopped
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["recipe", "search", "trials", "method", "pruning", "seed", "epochs", "set"])]
+    pub resume: Option<String>,
+}
+
+/// A value by the name that settings give it.
+fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(serde_json::Value::String(text.into())).map_err(|e| e.to_string())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "it has to be a whole number, 1 or more".into())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|n: &f64| n.is_finite() && *n > 0.0 && *n < 1e6);
+    number.ok_or_else(|| "it has to be a number above 0".into())
+}
+
+/// A name that stays inside its directory.
+pub(crate) fn plain(name: &str) -> Result<String, String> {
+    let plain =
+        std::path::Path::new(name).file_name().is_some_and(|last| last == name) && !name.starts_with('.');
+    if plain {
+        Ok(name.into())
+    } else {
+        Err(format!("{name:?} is not a plain name: no slashes, no dot in front"))
+    }
 }
 
 /// `evaluate`.

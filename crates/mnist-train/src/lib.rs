@@ -19,6 +19,7 @@ pub mod data;
 mod error;
 pub mod evaluate;
 pub mod figures;
+pub mod foreign;
 pub mod grid;
 pub mod learner;
 pub mod log;
@@ -33,6 +34,7 @@ pub mod run;
 pub mod rundir;
 pub mod schedule;
 pub mod tensors;
+pub mod tune;
 pub mod weights;
 
 pub use error::{Result, TrainError};

@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, path::Path};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use mnist_data::Examples;
 use mnist_model::{
-    objectives::{AutoencoderConfig, ClassifyConfig, ContrastiveConfig, Objective, ObjectiveConfig, VIEWS},
+    objectives::{
+        AutoencoderConfig, ChosenBy, ClassifyConfig, ContrastiveConfig, Objective, ObjectiveConfig, VIEWS,
+    },
     parameters::{parameters, summary},
 };
 
@@ -177,6 +179,17 @@ macro_rules! objectives {
         pub fn prepare(run: &Run, loader: AnyLoader) -> Result<AnyLoader> {
             match run.objective.as_str() {
                 $($name => Ok(<$config>::prepare(run, loader)),)*
+                other => Err(unknown(other)),
+            }
+        }
+
+        /// The score by which validation chooses for a run's objective.
+        ///
+        /// # Errors
+        /// [`TrainError::Settings`] for an unknown objective.
+        pub fn chosen_by(run: &Run) -> Result<ChosenBy> {
+            match run.objective.as_str() {
+                $($name => Ok(<$config>::CHOSEN_BY),)*
                 other => Err(unknown(other)),
             }
         }

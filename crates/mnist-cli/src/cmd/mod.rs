@@ -7,3 +7,4 @@ pub(crate) mod evaluate;
 pub(crate) mod predict;
 pub(crate) mod runs;
 pub(crate) mod train;
+pub(crate) mod tune;

@@ -7,12 +7,14 @@ mod cnn;
 mod mlp;
 mod pytorch_example;
 mod resnet;
+mod resnet18;
 mod vit;
 
 pub use cnn::{Cnn, CnnConfig};
 pub use mlp::{Mlp, MlpConfig};
 pub use pytorch_example::{PytorchExample, PytorchExampleConfig};
 pub use resnet::{Resnet, ResnetConfig};
+pub use resnet18::{BLOCKS as RESNET18_BLOCKS, Resnet18, Resnet18Config};
 pub use vit::{Pool, Vit, VitConfig, patchify};
 
 use burn::{
@@ -98,6 +100,7 @@ nets! {
     mlp: Mlp, MlpConfig, "multilayer perceptron: fully connected layers with ReLU";
     cnn: Cnn, CnnConfig, "small convolutional net: three convolutions that halve the image";
     resnet: Resnet, ResnetConfig, "residual net, 18-style BasicBlocks, usable at 28x28";
+    resnet18: Resnet18, Resnet18Config, "ResNet-18 in torchvision's layout, for published weights";
     vit: Vit, VitConfig, "Vision Transformer: the image as a sequence of patches";
     pytorch_example_cnn: PytorchExample, PytorchExampleConfig, "the net of PyTorch's MNIST example: a yardstick";
 }

@@ -91,7 +91,7 @@ impl<B: Backend> Encoder<B> for Resnet<B> {
 
 /// Two 3x3 convolutions and a shortcut around them.
 #[derive(Module, Debug)]
-struct BasicBlock<B: Backend> {
+pub(super) struct BasicBlock<B: Backend> {
     conv1: Conv<B>,
     norm1: BatchNorm<B>,
     conv2: Conv<B>,
@@ -107,7 +107,7 @@ struct Downsample<B: Backend> {
 }
 
 impl<B: Backend> BasicBlock<B> {
-    fn new(channels: [usize; 2], stride: usize, device: &B::Device) -> Self {
+    pub(super) fn new(channels: [usize; 2], stride: usize, device: &B::Device) -> Self {
         let [inputs, outputs] = channels;
         Self {
             conv1: conv2d([inputs, outputs], 3, stride, false, device),
@@ -122,7 +122,7 @@ impl<B: Backend> BasicBlock<B> {
     }
 
     /// `[batch, inputs, height, width]` to `[batch, outputs, height / stride, width / stride]`.
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    pub(super) fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let shortcut = match &self.downsample {
             Some(down) => down.norm.forward(down.conv.forward(x.clone())),
             None => x.clone(),

@@ -1,0 +1,169 @@
+//! Weights that others made: files of safetensors or PyTorch, and torchvision's names for a ResNet-18.
+//!
+//! A PyTorch file is a program in pickle's language; Burn's reader takes tensors out of it and runs nothing.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use burn_store::pytorch::PytorchReader;
+use mnist_model::nets::RESNET18_BLOCKS;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::error::{Result, TrainError};
+
+/// A tensor in full precision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values {
+    /// Size of each dimension.
+    pub shape: Vec<usize>,
+    /// As many values as the shape says, row by row.
+    pub values: Vec<f32>,
+}
+
+/// Tensors by name.
+pub type Named = BTreeMap<String, Values>;
+
+/// Reads all floating-point tensors of a file: `.safetensors`, else PyTorch's `.pth` or `.pt`.
+///
+/// # Errors
+/// [`TrainError::Io`]; [`TrainError::Damaged`] if it is neither, or holds no tensor, or one that is not finite.
+pub fn read(path: &Path) -> Result<Named> {
+    let damaged = |reason: String| TrainError::Damaged { path: path.to_path_buf(), reason };
+    let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
+    let is_safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
+    let named = if is_safetensors { safetensors(&bytes) } else { pytorch(path) }.map_err(damaged)?;
+    if named.is_empty() {
+        return Err(damaged("it holds no tensor of floating-point numbers".into()));
+    }
+    let bad = |values: &Values| values.values.iter().any(|v| !v.is_finite());
+    match named.iter().find(|(_, values)| bad(values)) {
+        Some((name, _)) => Err(damaged(format!("{name} holds infinite values or NaN"))),
+        None => Ok(named),
+    }
+}
+
+fn safetensors(bytes: &[u8]) -> Result<Named, String> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let mut named = Named::new();
+    for (name, view) in tensors.tensors() {
+        let values = match view.dtype() {
+            Dtype::F32 => {
+                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            }
+            Dtype::I64 | Dtype::I32 => continue, // counters
+            other => return Err(format!("{name} is of type {other:?}; wanted F32")),
+        };
+        named.insert(name, Values { shape: view.shape().to_vec(), values });
+    }
+    Ok(named)
+}
+
+fn pytorch(path: &Path) -> Result<Named, String> {
+    // The reader is not ours: where a file that is no such file makes it panic, the file is damaged.
+    let read = || -> Result<Named, String> {
+        let reader = PytorchReader::new(path).map_err(|e| e.to_string())?;
+        let mut named = Named::new();
+        for (name, tensor) in reader.into_tensors() {
+            let data = tensor.to_data().map_err(|e| format!("{name}: {e:?}"))?;
+            if !data.dtype.is_float() {
+                continue; // counters
+            }
+            let shape = data.shape.to_vec();
+            let values: Vec<f32> = data.iter::<f32>().collect();
+            if values.len() != shape.iter().product::<usize>() {
+                return Err(format!("{name} has {} values, its shape is {shape:?}", values.len()));
+            }
+            named.insert(name, Values { shape, values });
+        }
+        Ok(named)
+    };
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("it is no file of PyTorch's".into()))
+}
+
+/// Whether tensors have the names of a ResNet with BasicBlocks in torchvision.
+pub fn is_torchvision(named: &Named) -> bool {
+    ["conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "fc.weight"]
+        .iter()
+        .all(|n| named.contains_key(*n))
+}
+
+/// Tensors of a torchvision ResNet-18 under the names and in the layout of net `resnet18`: the encoder's begin with
+/// `net.`, the last layer's with `head.`. `channels` is that of the stem: 1 sums the published three.
+///
+/// # Errors
+/// A message that names a tensor that is no part of a ResNet-18.
+pub fn from_torchvision(named: Named, channels: usize) -> Result<Named, String> {
+    let mut ours = Named::new();
+    for (name, tensor) in named {
+        let Some(new) = renamed(&name) else {
+            return Err(format!("{name} is not part of a ResNet-18"));
+        };
+        let tensor = match name.as_str() {
+            "fc.weight" => transposed(tensor).ok_or("fc.weight is no matrix")?,
+            "conv1.weight" if channels == 1 => summed(tensor).ok_or("conv1.weight is no bank of kernels")?,
+            _ => tensor,
+        };
+        ours.insert(new, tensor);
+    }
+    Ok(ours)
+}
+
+/// Our name for torchvision's.
+fn renamed(name: &str) -> Option<String> {
+    let norm = |of: &str, field: &str| {
+        let field = match field {
+            "weight" => "gamma",
+            "bias" => "beta",
+            "running_mean" | "running_var" => field,
+            _ => return None,
+        };
+        Some(format!("{of}.{field}"))
+    };
+    let parts: Vec<&str> = name.split('.').collect();
+    match parts[..] {
+        ["conv1", "weight"] => Some("net.stem.weight".into()),
+        ["bn1", field] => norm("net.norm", field),
+        ["fc", "weight" | "bias"] => Some(name.replacen("fc", "head", 1)),
+        [layer, block, ref rest @ ..] => {
+            let stage: usize = layer.strip_prefix("layer")?.parse().ok()?;
+            let block: usize = block.parse().ok().filter(|block| *block < RESNET18_BLOCKS)?;
+            let number = stage.checked_sub(1).filter(|stage| *stage < 4)? * RESNET18_BLOCKS + block;
+            let at = format!("net.blocks.{number}");
+            match *rest {
+                ["conv1" | "conv2", "weight"] => Some(format!("{at}.{}.weight", rest[0])),
+                ["bn1", field] => norm(&format!("{at}.norm1"), field),
+                ["bn2", field] => norm(&format!("{at}.norm2"), field),
+                ["downsample", "0", "weight"] => Some(format!("{at}.downsample.conv.weight")),
+                ["downsample", "1", field] => norm(&format!("{at}.downsample.norm"), field),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// A matrix with rows and columns exchanged: PyTorch keeps `[outputs, inputs]`.
+fn transposed(Values { shape, values }: Values) -> Option<Values> {
+    let &[rows, cols] = shape.as_slice() else { return None };
+    let at = |i: usize| values.get(i % rows.max(1) * cols + i / rows.max(1)).copied();
+    let values = (0..rows * cols).map(at).collect::<Option<_>>()?;
+    Some(Values { shape: vec![cols, rows], values })
+}
+
+/// Kernels `[outputs, channels, height, width]` for one channel that stands for all.
+fn summed(Values { shape, values }: Values) -> Option<Values> {
+    let &[outputs, channels, height, width] = shape.as_slice() else { return None };
+    let area = height * width;
+    let sum = |i: usize| {
+        let (output, pixel) = (i / area, i % area);
+        (0..channels)
+            .map(|c| values.get((output * channels + c) * area + pixel).copied())
+            .sum::<Option<f32>>()
+    };
+    let values = (0..outputs * area).map(sum).collect::<Option<_>>()?;
+    Some(Values { shape: vec![outputs, 1, height, width], values })
+}

@@ -1,0 +1,111 @@
+//! torchvision's files: names, layouts, logits. `tests/data/make.py` makes the files and prints the numbers.
+
+use std::{fs, path::PathBuf};
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn_flex::Flex;
+use mnist_model::{
+    nets::{Encoder, NetSettings, Resnet18Config},
+    objectives::{ClassifyConfig, ObjectiveConfig},
+    parameters::parameters,
+};
+use mnist_train::{
+    TrainError,
+    foreign::{from_torchvision, is_torchvision, read},
+    tensors::unflatten,
+};
+
+const CLASSES: usize = 7;
+
+fn data(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "data", name].iter().collect()
+}
+
+/// `[2, 3, 40, 36]`, as in make.py.
+fn image() -> Tensor<Flex, 4> {
+    let values: Vec<f32> = (0..2 * 3 * 40 * 36).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+    Tensor::from_data(TensorData::new(values, [2, 3, 40, 36]), &Default::default())
+}
+
+fn logits(file: &str, channels: usize, images: Tensor<Flex, 4>) -> Vec<f32> {
+    let device = Default::default();
+    Flex::seed(&device, 1);
+    let config = ClassifyConfig {
+        net: "resnet18".into(),
+        nets: NetSettings { resnet18: Resnet18Config { channels, width: 4 }, ..Default::default() },
+        size: [40, 36],
+        classes: CLASSES,
+        mean: 0.0,
+        std: 1.0,
+        settings: Default::default(),
+    };
+    let model = config.init::<Flex>(&device).unwrap();
+    let named = read(&data(file)).unwrap();
+    assert!(is_torchvision(&named));
+    let mut named = from_torchvision(named, channels).unwrap();
+    let take = |p: &mnist_model::parameters::Parameter| {
+        let found = named.remove(&p.path).unwrap_or_else(|| panic!("{} is missing", p.path));
+        assert_eq!(found.shape, p.shape, "{}", p.path);
+        Tensor::from_data(TensorData::new(found.values, [p.len()]), &device)
+    };
+    let values = parameters(&model).iter().map(take).collect();
+    let model = unflatten(model, values);
+    assert!(named.is_empty(), "left over: {:?}", named.keys());
+    let features = model.net.forward(images);
+    model.head.forward(features).into_data().to_vec().unwrap()
+}
+
+#[test]
+fn logits_are_torchvisions_from_both_formats() {
+    const COLOUR: [f32; 14] = [
+        -0.076957, 0.404727, -0.505752, 0.168841, -0.184552, -0.34979, 0.034502, -0.061795, 0.424976,
+        -0.50636, 0.153037, -0.200315, -0.315806, 0.061093,
+    ];
+    const GREY: [f32; 14] = [
+        -0.181844, 0.607501, -0.761769, 0.265693, -0.411073, -0.581695, 0.120332, -0.15332, 0.510432,
+        -0.668468, 0.285781, -0.378179, -0.42962, 0.169407,
+    ];
+    let close = |found: Vec<f32>, theirs: [f32; 14]| {
+        assert_eq!(found.len(), theirs.len());
+        assert!(found.iter().zip(theirs).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?} {theirs:?}");
+    };
+    for file in ["resnet18-narrow.safetensors", "resnet18-narrow.pth"] {
+        close(logits(file, 3, image()), COLOUR);
+        let grey = image().narrow(1, 0, 1);
+        close(logits(file, 3, grey.clone()), GREY);
+        close(logits(file, 1, grey), GREY);
+    }
+}
+
+#[test]
+fn files_that_are_no_weights_are_named() {
+    let tmp = tempfile::tempdir().unwrap();
+    let whole = fs::read(data("resnet18-narrow.pth")).unwrap();
+    let bad = |name: &str, bytes: &[u8]| {
+        let path = tmp.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let error = read(&path).unwrap_err();
+        assert!(matches!(error, TrainError::Damaged { .. }), "{name}: {error}");
+        error.to_string()
+    };
+    bad("empty.pth", &[]);
+    bad("text.pth", b"not weights");
+    bad("text.safetensors", b"not weights");
+    for cut in [1, 40, whole.len() / 3, whole.len() - 50] {
+        bad("cut.pth", &whole[..cut]);
+    }
+    // A pickle that calls os.system: pickletools.dis tells the letters. Nothing is run.
+    let canary = tmp.path().join("canary");
+    let hostile = format!("cposix\nsystem\n(S'touch {}'\ntR.", canary.display());
+    bad("hostile.pth", hostile.as_bytes());
+    assert!(!canary.exists());
+}
+
+#[test]
+fn what_is_no_resnet18_is_named() {
+    let mut named = read(&data("resnet18-narrow.pth")).unwrap();
+    let tensor = named["conv1.weight"].clone();
+    named.insert("layer1.2.conv1.weight".into(), tensor);
+    let error = from_torchvision(named, 3).unwrap_err();
+    assert_eq!(error, "layer1.2.conv1.weight is not part of a ResNet-18");
+}
