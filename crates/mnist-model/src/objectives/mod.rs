@@ -106,15 +106,33 @@ impl Default for Phase {
     }
 }
 
+/// Which part of which update a loss is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Number of the phase in the update, below the number of [`ObjectiveConfig::phases`].
+    pub phase: usize,
+    /// Updates made before this one.
+    pub step: usize,
+    /// Updates of the whole training.
+    pub total: usize,
+}
+
+impl Progress {
+    /// Share of the training that is done, in [0, 1].
+    pub fn share(&self) -> f64 {
+        (self.step as f64 / self.total.max(1) as f64).min(1.0)
+    }
+}
+
 /// A model with a purpose. Where it can be reused, its encoder is its field `net`.
 pub trait Objective<B: Backend>: Module<B> {
     /// What it learns from.
     type Input: Examples;
 
-    /// Named losses of a training batch, in phase number `phase` of the update.
+    /// Named losses of a training batch, in a phase of an update.
     ///
     /// What is drawn is drawn from the backend's generator, which the caller has seeded.
-    fn losses(&self, batch: On<Self::Input, B>, phase: usize) -> Losses<B>;
+    fn losses(&self, batch: On<Self::Input, B>, progress: Progress) -> Losses<B>;
 
     /// Named scores of each sample of a validation batch; the caller has seeded the backend's generator.
     fn scores(&self, batch: On<Self::Input, B>) -> Vec<Score<B>>;
