@@ -121,6 +121,10 @@ impl<B: Backend> Objective<B> for Classify<B> {
     fn probabilities(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
         Some(softmax(self.forward(batch.images)))
     }
+
+    fn features(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
+        Some(self.net.forward((batch.images - self.mean) / self.std))
+    }
 }
 
 /// 1 where the largest score is the label's, else 0: `[batch]`.
