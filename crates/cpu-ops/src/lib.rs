@@ -44,6 +44,7 @@
 )]
 
 mod attention;
+mod bernoulli;
 mod conv;
 mod conv2d;
 mod conv_transpose2d;
@@ -68,6 +69,7 @@ mod special;
 mod update;
 
 pub use attention::{AttentionOptions, attention, self_attention};
+pub use bernoulli::bernoulli_log_likelihood;
 pub use conv_transpose2d::{ConvTranspose2dOptions, conv_transpose2d};
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use cross_entropy::{cross_entropy, cross_entropy_per_sample};

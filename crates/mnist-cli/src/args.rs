@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Tune(Tune),
     /// Measure a trained model on a split of the data
     Evaluate(Evaluate),
+    /// Make new images with a trained model
+    Generate(Generate),
     /// Name the digit in pictures
     Predict(Predict),
     /// List the runs with their figures
@@ -208,6 +210,35 @@ pub(crate) struct Evaluate {
     /// Write label, prediction and probabilities of each image
     #[arg(long, value_name = "FILE.csv")]
     pub predictions: Option<PathBuf>,
+    /// Measure on the first N images only
+    #[arg(long, value_name = "N")]
+    pub first: Option<NonZeroUsize>,
+    /// Estimate the likelihood of each image with so many importance samples (vae)
+    #[arg(long, value_name = "K")]
+    pub samples: Option<NonZeroUsize>,
+    /// Judge the images that the run makes by this classifier, another run: Frechet distance in its features (half of
+    /// the split against as many new images), classes covered, nearest training images
+    #[arg(long, value_name = "RUN")]
+    pub features: Option<String>,
+}
+
+/// `generate`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Generate {
+    /// A run: its directory or name
+    pub run: String,
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub n: usize,
+    /// Picture to write
+    #[arg(long, value_name = "FILE.png")]
+    pub out: PathBuf,
+    /// Seed of what is drawn
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// How much is left to chance: below 1 more typical images, above 1 stranger ones
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    pub temperature: f64,
 }
 
 /// A split by the name it is typed by.

@@ -13,6 +13,11 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("contrastive", include_str!("../../../recipes/contrastive.toml")),
     ("mlp", include_str!("../../../recipes/mlp.toml")),
     ("record", include_str!("../../../recipes/record.toml")),
+    ("gan", include_str!("../../../recipes/gan.toml")),
+    ("gan-quick", include_str!("../../../recipes/gan-quick.toml")),
+    ("vae", include_str!("../../../recipes/vae.toml")),
+    ("vae-2d", include_str!("../../../recipes/vae-2d.toml")),
+    ("vae-quick", include_str!("../../../recipes/vae-quick.toml")),
     ("tiny", include_str!("../../../recipes/tiny.toml")),
 ];
 

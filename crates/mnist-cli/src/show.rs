@@ -6,6 +6,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mnist_data::Binarise;
 use mnist_train::{figures::Figures, learner::Event, log::MetricsLine, metrics::Evaluation};
 
 /// Whether stderr may have colours: a terminal, and no NO_COLOR (no-color.org).
@@ -160,13 +161,14 @@ pub(crate) fn figures(out: &mut impl Write, split: &str, figures: &Figures) -> s
     match figures {
         Figures::Classification(e) => evaluation(out, split, e),
         Figures::Scores(found) => {
+            let pixels = match found.binarise {
+                Binarise::None => "",
+                Binarise::Dynamic => ", dynamic binarisation",
+                Binarise::Static => ", static binarisation",
+            };
             for (name, value) in &found.scores {
-                writeln!(
-                    out,
-                    "{split} {} {value:.4}   ({} examples)",
-                    name.replace('_', " "),
-                    found.examples
-                )?;
+                let (name, examples) = (name.replace('_', " "), found.examples);
+                writeln!(out, "{split} {name} {value:.4}   ({examples} examples{pixels})")?;
             }
             Ok(())
         }

@@ -18,7 +18,7 @@ use burn_ndarray::NdArray;
 use mnist_data::{Examples, HostBatch};
 use mnist_model::{
     nets::NetSettings,
-    objectives::{Classify, ClassifyConfig, Objective, ObjectiveConfig},
+    objectives::{Classify, ClassifyConfig, Objective, ObjectiveConfig, Progress},
     parameters::parameters,
 };
 use mnist_train::{
@@ -66,7 +66,7 @@ fn train<B: AutodiffBackend>(
     let mut model = unflatten_trained::<B, _>(model, weights.iter().map(given).collect());
     let mut losses = Vec::new();
     for batch in batches {
-        let loss = model.losses(batch.clone().to_device(&device), 0).total;
+        let loss = model.losses(batch.clone().to_device(&device), Progress::default()).total;
         let found = gradients::<B, _>(&model, &loss.backward());
         losses.extend(loss.into_data().iter::<f32>());
         model = replace::<B, _>(model, optimizer.step(|_| 0.01, found, None, None));

@@ -144,9 +144,10 @@ impl TrainingData {
         }
         let train = Loader::new(images.clone(), train, run.batch_size)?
             .augment(run.augment.clone())
+            .binarise(run.data.binarise)
             .seed(run.seed)
             .workers(run.data.workers);
-        let valid = Loader::new(images, valid, EVALUATION_BATCH)?;
+        let valid = Loader::new(images, valid, EVALUATION_BATCH)?.binarise(run.data.binarise);
         Ok(Self {
             train: registry::prepare(run, AnyLoader::Images(train))?,
             valid: registry::prepare(run, AnyLoader::Images(valid))?,

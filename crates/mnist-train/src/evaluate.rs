@@ -57,7 +57,7 @@ pub fn load_split(
             saved.facts.size[1]
         )));
     }
-    let loader = Loader::new(Arc::new(images), indices, EVALUATION_BATCH)?;
+    let loader = Loader::new(Arc::new(images), indices, EVALUATION_BATCH)?.binarise(saved.run.data.binarise);
     registry::prepare(&saved.run, AnyLoader::Images(loader))
 }
 

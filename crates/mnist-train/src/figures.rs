@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mnist_data::Binarise;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Evaluation;
@@ -24,8 +25,15 @@ pub struct Scores {
     pub objective: String,
     /// Number of examples.
     pub examples: usize,
+    /// How pixels were made black or white: what a likelihood is of.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub binarise: Binarise,
     /// Mean of each score over them.
     pub scores: BTreeMap<String, f64>,
+}
+
+fn is_none(binarise: &Binarise) -> bool {
+    *binarise == Binarise::None
 }
 
 impl Figures {

@@ -18,7 +18,7 @@ use burn::{
 };
 use mnist_data::{Examples, Key};
 use mnist_model::{
-    objectives::{ObjectiveConfig, Phase},
+    objectives::{ObjectiveConfig, Phase, Progress},
     parameters::{Parameter, parameters},
 };
 
@@ -169,7 +169,8 @@ where
             let examples: usize = group.iter().map(C::Input::len).sum();
             let mut parts = Parts::default();
             for (number, phase) in phases.iter().enumerate() {
-                let found = replicas.gradients(&model, group.clone(), run.seed, state.step, number);
+                let at = Progress { phase: number, step: state.step, total };
+                let found = replicas.gradients(&model, group.clone(), run.seed, at);
                 let grads = moved(phase, &params, found.gradients);
                 let norm = (run.optimizer.clip_norm > 0.0).then(|| global_norm(&grads)).flatten();
                 let factor = norm.map(|norm| clip_factor(norm, run.optimizer.clip_norm));

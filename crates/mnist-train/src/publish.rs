@@ -89,7 +89,8 @@ pub fn measure<B: Backend>(
     let Some((probabilities, labels)) = model.probabilities(data, device)? else {
         let scores = model.scores(data, device)?;
         let objective = saved.run.objective.clone();
-        return Ok((Figures::Scores(Scores { objective, examples: data.len(), scores }), None));
+        let (examples, binarise) = (data.len(), saved.run.data.binarise);
+        return Ok((Figures::Scores(Scores { objective, examples, binarise, scores }), None));
     };
     let predictions = Predictions::new(classes.len(), probabilities, labels)?;
     let evaluation = Evaluation::of(&predictions, classes)?;
@@ -97,7 +98,10 @@ pub fn measure<B: Backend>(
 }
 
 /// Writes pictures under their names, with `prefix` before them; nothing where there are none.
-pub(crate) fn save_pictures(dir: &RunDir, prefix: &str, pictures: &[(&'static str, Vec<u8>)]) -> Result<()> {
+///
+/// # Errors
+/// [`TrainError::Io`].
+pub fn save_pictures(dir: &RunDir, prefix: &str, pictures: &[(&'static str, Vec<u8>)]) -> Result<()> {
     if !pictures.is_empty() {
         fs::create_dir_all(dir.pictures()).map_err(TrainError::io("make the directory", &dir.pictures()))?;
     }
@@ -150,7 +154,7 @@ pub fn charts(lines: &[MetricsLine]) -> Vec<Chart> {
             // What training minimises and what validation measures of it share a chart.
             // Near 1 an accuracy shows little: its distance from 1, drawn in powers of ten, shows all.
             let (title, value) = match name.as_str() {
-                "cross_entropy" | "squared_error" => ("loss", *value),
+                "cross_entropy" | "squared_error" | "negative_elbo" => ("loss", *value),
                 "accuracy" => ("error_rate", 1.0 - value),
                 other => (other, *value),
             };

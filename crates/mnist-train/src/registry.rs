@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use mnist_data::Examples;
+use mnist_data::{Binarise, Examples};
 use mnist_model::{
     objectives::{
-        AutoencoderConfig, ChosenBy, ClassifyConfig, ContrastiveConfig, Objective, ObjectiveConfig, VIEWS,
+        AutoencoderConfig, ChosenBy, ClassifyConfig, ContrastiveConfig, GanConfig, GenerateRequest,
+        Generated, Objective, ObjectiveConfig, VIEWS, VaeConfig,
     },
     parameters::{parameters, summary},
 };
@@ -18,6 +19,7 @@ use crate::{
     error::{Result, TrainError},
     evaluate, grid,
     learner::{self, Outcome, Session},
+    likelihood::{self, Likelihood},
     run::Run,
     rundir::Facts,
     tensors::unflatten,
@@ -71,6 +73,21 @@ pub trait Trained<B: Backend>: Send {
     /// As [`Trained::scores`]; what drawing can meet.
     fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>>;
 
+    /// Features of a split, row after row, and their width, if the model has an encoder; see [`Objective::features`].
+    ///
+    /// # Errors
+    /// As [`Trained::scores`].
+    fn features(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<(Vec<f32>, usize)>>;
+
+    /// Importance-weighted likelihood of a split with so many samples, if the model has one; see [`likelihood::of`].
+    ///
+    /// # Errors
+    /// As [`Trained::scores`].
+    fn likelihood(&self, data: &AnyLoader, samples: usize, device: &B::Device) -> Result<Option<Likelihood>>;
+
+    /// New examples, if the model makes some; the caller has seeded the backend. See [`Objective::generate`].
+    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>>;
+
     /// A table of its tensors.
     fn summary(&self) -> String;
 }
@@ -98,6 +115,24 @@ where
 
     fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>> {
         Ok(grid::of(self, M::Input::wanted(data)?, device)?)
+    }
+
+    fn features(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<(Vec<f32>, usize)>> {
+        let (mut all, mut wide) = (Vec::new(), 0);
+        for batch in M::Input::wanted(data)?.in_order() {
+            let Some(found) = Objective::features(self, batch.to_device(device)) else { return Ok(None) };
+            wide = found.dims()[1];
+            all.extend(found.into_data().iter::<f32>());
+        }
+        Ok(Some((all, wide)))
+    }
+
+    fn likelihood(&self, data: &AnyLoader, samples: usize, device: &B::Device) -> Result<Option<Likelihood>> {
+        Ok(likelihood::of(self, M::Input::wanted(data)?, samples, device))
+    }
+
+    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
+        Objective::generate(self, request, device)
     }
 
     fn summary(&self) -> String {
@@ -134,6 +169,33 @@ impl FromRun for ContrastiveConfig {
     fn prepare(run: &Run, loader: AnyLoader) -> AnyLoader {
         match loader {
             AnyLoader::Images(images) => AnyLoader::Images(images.views(vec![run.augment.clone(); VIEWS])),
+        }
+    }
+}
+
+impl FromRun for GanConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        Self {
+            net: run.net.clone(),
+            nets: run.nets.clone(),
+            size: facts.size,
+            mean: facts.mean,
+            std: facts.std,
+            settings: run.gan.clone(),
+        }
+    }
+}
+
+impl FromRun for VaeConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        Self {
+            net: run.net.clone(),
+            nets: run.nets.clone(),
+            size: facts.size,
+            mean: facts.mean,
+            std: facts.std,
+            black_and_white: run.data.binarise != Binarise::None,
+            settings: run.vae.clone(),
         }
     }
 }
@@ -254,6 +316,8 @@ objectives! {
     "classify": ClassifyConfig, "classification: an encoder, a linear head, cross-entropy";
     "autoencoder": AutoencoderConfig, "an image through a narrow code and back, denoising if asked for";
     "contrastive": ContrastiveConfig, "SimCLR: two views of an image are to be found by their features";
+    "gan": GanConfig, "two players: a generator of images, and a discriminator that can be reused";
+    "vae": VaeConfig, "a variational autoencoder: codes as distributions, a likelihood, new digits";
 }
 
 fn unknown(name: &str) -> TrainError {

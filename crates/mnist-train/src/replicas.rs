@@ -34,7 +34,7 @@ use burn::{
     },
 };
 use mnist_data::{Examples, Key};
-use mnist_model::objectives::{Objective, ObjectiveConfig};
+use mnist_model::objectives::{Objective, ObjectiveConfig, Progress};
 
 use crate::{
     error::{Result, TrainError},
@@ -102,16 +102,15 @@ impl<B: AutodiffBackend, E: Examples> Replicas<B, E> {
         Ok(Self { main: main.clone(), others: others.collect::<Result<_>>()? })
     }
 
-    /// Gradients of the mean loss over all examples of a group of batches, in phase number `phase` of the update.
+    /// Gradients of the mean loss over all examples of a group of batches, in the phase of the update that `at` names.
     ///
-    /// What is random in the model is a function of (`seed`, `step`, batch in the group, device, phase).
+    /// What is random in the model is a function of (`seed`, step, batch in the group, device, phase).
     pub(crate) fn gradients<M>(
         &self,
         model: &M,
         group: Vec<E>,
         seed: u64,
-        step: usize,
-        phase: usize,
+        at: Progress,
     ) -> Found<B::InnerBackend>
     where
         M: Objective<B, Input = E> + AutodiffModule<B>,
@@ -123,9 +122,9 @@ impl<B: AutodiffBackend, E: Examples> Replicas<B, E> {
         };
         let mut sum = Found { gradients: Vec::new(), parts: Parts::default() };
         for (i, batch) in group.into_iter().enumerate() {
-            let mut key = Key::new(seed).named("step").with(step as u64).with(i as u64);
-            if phase > 0 {
-                key = key.named("phase").with(phase as u64);
+            let mut key = Key::new(seed).named("step").with(at.step as u64).with(i as u64);
+            if at.phase > 0 {
+                key = key.named("phase").with(at.phase as u64);
             }
             let parts = batch.split(1 + self.others.len());
             let together = Arc::new(Barrier::new(parts.len()));
@@ -135,10 +134,10 @@ impl<B: AutodiffBackend, E: Examples> Replicas<B, E> {
             for (device, (worker, part)) in self.others.iter().zip(parts).enumerate() {
                 let seed = key.with(1 + device as u64).seed();
                 let forward = Forward(Arc::clone(&together));
-                worker.begin(Task { weights: weights.clone(), part, images, seed, phase, forward });
+                worker.begin(Task { weights: weights.clone(), part, images, seed, at, forward });
                 busy.push(worker);
             }
-            let own = (own, phase);
+            let own = (own, at);
             let own = part_gradients::<B, M>(model, own, images, key.seed(), &self.main, Forward(together));
             // In the order of the devices, whichever is done first: sums do not depend on time.
             for found in std::iter::once(own).chain(busy.into_iter().map(|worker| worker.end())) {
@@ -156,7 +155,7 @@ impl<B: AutodiffBackend, E: Examples> Replicas<B, E> {
 /// Gradients of the loss of one part of a batch, times its share of the update's images.
 fn part_gradients<B: AutodiffBackend, M: Objective<B> + AutodiffModule<B>>(
     model: &M,
-    (part, phase): (M::Input, usize),
+    (part, at): (M::Input, Progress),
     images: usize,
     seed: u64,
     device: &B::Device,
@@ -164,7 +163,7 @@ fn part_gradients<B: AutodiffBackend, M: Objective<B> + AutodiffModule<B>>(
 ) -> Found<B::InnerBackend> {
     let share = part.len() as f64 / images as f64;
     B::seed(device, seed);
-    let losses = model.losses(part.to_device(device), phase);
+    let losses = model.losses(part.to_device(device), at);
     drop(forward);
     let total = losses.total.mul_scalar(share);
     let gradients = gradients::<B, _>(model, &total.backward());
@@ -179,7 +178,7 @@ struct Task<E> {
     part: E,
     images: usize,
     seed: u64,
-    phase: usize,
+    at: Progress,
     forward: Forward,
 }
 
@@ -213,11 +212,11 @@ impl<B: AutodiffBackend, E: Examples> Worker<B, E> {
     {
         let (tasks, inbox) = channel();
         let (outbox, found) = channel();
-        let mut work = move |Task { weights, part, images, seed, phase, forward }: Task<E>| {
+        let mut work = move |Task { weights, part, images, seed, at, forward }: Task<E>| {
             let weights = weights.into_iter().map(|w| Tensor::from_data(w, &device)).collect();
             model = unflatten_trained::<B, _>(model.clone(), weights);
             let Found { gradients, parts } =
-                part_gradients::<B, M>(&model, (part, phase), images, seed, &device, forward);
+                part_gradients::<B, M>(&model, (part, at), images, seed, &device, forward);
             Answer {
                 gradients: gradients.into_iter().map(|g| g.map(Tensor::into_data)).collect(),
                 names: parts.names,

@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use mnist_data::Augment;
+use mnist_data::{Augment, Binarise};
 use mnist_model::{
     nets::NetSettings,
-    objectives::{AutoencoderSettings, ClassifySettings, ContrastiveSettings},
+    objectives::{AutoencoderSettings, ClassifySettings, ContrastiveSettings, GanSettings, VaeSettings},
 };
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -57,6 +57,10 @@ pub struct Run {
     pub autoencoder: AutoencoderSettings,
     /// The objective `contrastive`.
     pub contrastive: ContrastiveSettings,
+    /// The objective `gan`.
+    pub gan: GanSettings,
+    /// The objective `vae`.
+    pub vae: VaeSettings,
     /// Settings of the nets, each under its own name.
     #[serde(flatten)]
     pub nets: NetSettings,
@@ -74,6 +78,8 @@ pub struct DataSettings {
     pub split_seed: u64,
     /// Use only the first N images of the training split; 0 is all.
     pub limit: usize,
+    /// How grey pixels become black or white: `none`, `dynamic` or `static`. Likelihoods are of one of them.
+    pub binarise: Binarise,
     /// Threads that prepare batches ahead; the bits do not depend on it.
     pub workers: usize,
 }
@@ -134,6 +140,8 @@ impl Default for Run {
             classify: ClassifySettings::default(),
             autoencoder: AutoencoderSettings::default(),
             contrastive: ContrastiveSettings::default(),
+            gan: GanSettings::default(),
+            vae: VaeSettings::default(),
             nets: NetSettings::default(),
         }
     }
@@ -141,7 +149,14 @@ impl Default for Run {
 
 impl Default for DataSettings {
     fn default() -> Self {
-        Self { name: "mnist".into(), validation: 5_000, split_seed: 0, limit: 0, workers: 1 }
+        Self {
+            name: "mnist".into(),
+            validation: 5_000,
+            split_seed: 0,
+            limit: 0,
+            binarise: Binarise::None,
+            workers: 1,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod against_burn;
 mod against_pytorch;
 mod attention;
 mod batch_norm;
+mod bernoulli;
 mod conv_transpose2d;
 mod cross_entropy;
 mod dropout;

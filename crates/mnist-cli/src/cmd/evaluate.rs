@@ -1,19 +1,23 @@
 //! `evaluate RUN`: figures of a trained model on a split.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
+use mnist_data::HostBatch;
 use mnist_train::{
     TrainError,
+    data::{AnyLoader, Kind},
     evaluate::{SplitName, load_split},
-    figures::Figures,
+    figures::{Figures, Scores},
+    judge::judge,
     metrics::Predictions,
-    publish::{load_model, measure},
+    publish::{load_model, measure, save_pictures},
+    registry::Trained,
     rundir::{RunDir, SavedRun, write_whole},
 };
 
 use crate::{
-    args::{Common, Evaluate, Split},
+    args::{Common, Evaluate, Split, UsageError},
     device::{Compute, Job, Place},
     show,
 };
@@ -28,7 +32,18 @@ pub(crate) fn run(args: &Evaluate, common: &Common) -> Result<ExitCode> {
         Split::Train => (SplitName::Train, "training"),
     };
     let place = Place::choose(common)?;
-    let measure = Measure { dir: &dir, saved: &saved, split, data_dir: common.data_dir.as_deref() };
+    let data_dir = common.data_dir.as_deref();
+    let (first, samples) = (args.first.map(usize::from), args.samples.map(usize::from));
+    let judge = match &args.features {
+        Some(wanted) => {
+            let judge = RunDir::find(wanted, &common.runs)?;
+            let saved = judge.load()?;
+            Some((judge, saved))
+        }
+        None => None,
+    };
+    let judge = judge.as_ref();
+    let measure = Measure { dir: &dir, saved: &saved, split, data_dir, first, samples, judge };
     let (figures, found) = place.run(measure)?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -64,6 +79,9 @@ struct Measure<'a> {
     saved: &'a SavedRun,
     split: SplitName,
     data_dir: Option<&'a Path>,
+    first: Option<usize>,
+    samples: Option<usize>,
+    judge: Option<&'a (RunDir, SavedRun)>,
 }
 
 impl Job for Measure<'_> {
@@ -72,6 +90,61 @@ impl Job for Measure<'_> {
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
         let model = load_model::<B>(self.dir, self.saved, main)?;
         let data = load_split(self.saved, self.split, self.data_dir, self.dir.path())?;
-        Ok(measure(&*model, self.saved, &data, main)?)
+        let data = match self.first {
+            Some(count) => data.first(count),
+            None => data,
+        };
+        let (mut figures, found) = measure(&*model, self.saved, &data, main)?;
+        if let Some(samples) = self.samples {
+            let (Some(found), Figures::Scores(Scores { scores, .. })) =
+                (model.likelihood(&data, samples, main)?, &mut figures)
+            else {
+                let objective = &self.saved.run.objective;
+                let message =
+                    format!("--samples: a model of objective {objective} has no hidden codes to sample");
+                return Err(UsageError(message).into());
+            };
+            scores.insert(format!("importance_weighted_nll_{samples}_samples"), found.negative);
+            scores.insert(
+                format!("importance_weighted_nll_{samples}_samples_standard_error"),
+                found.standard_error,
+            );
+        }
+        if let Some((judge_dir, judge_saved)) = self.judge {
+            let found = self.judged(&*model, (judge_dir, judge_saved), &data, main)?;
+            if let Figures::Scores(Scores { scores, .. }) = &mut figures {
+                scores.extend(found);
+            }
+        }
+        Ok((figures, found))
+    }
+}
+
+impl Measure<'_> {
+    /// What a classifier says of the images that the model makes; the nearest training images go into its pictures.
+    fn judged<B: Compute>(
+        &self,
+        model: &dyn Trained<B>,
+        (judge_dir, judge_saved): (&RunDir, &SavedRun),
+        data: &AnyLoader,
+        device: &B::Device,
+    ) -> Result<BTreeMap<String, f64>> {
+        /// Seed of the images that are judged.
+        const SEED: u64 = 1;
+        let (made_for, size) = (&judge_saved.facts.size, &self.saved.facts.size);
+        if made_for != size {
+            let message = format!(
+                "--features: {} is made for images of {made_for:?} pixels, not {size:?}",
+                judge_dir.name()
+            );
+            return Err(UsageError(message).into());
+        }
+        let classifier = load_model::<B>(judge_dir, judge_saved, device)?;
+        let train = load_split(self.saved, SplitName::Train, self.data_dir, self.dir.path())?;
+        let images = [<HostBatch as Kind>::wanted(data)?, <HostBatch as Kind>::wanted(&train)?];
+        let classes = &judge_saved.facts.classes;
+        let found = judge(model, &*classifier, classes, images, SEED, device)?;
+        save_pictures(self.dir, "", &[("nearest-training-images", found.nearest)])?;
+        Ok(found.scores)
     }
 }

@@ -10,7 +10,7 @@ use burn::{
 use mnist_data::{Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
-use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Picture, Score, side_by_side};
+use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Picture, Progress, Score, side_by_side};
 use crate::{
     blocks::{Linear, output_linear},
     decoder::{Decoder, DecoderConfig},
@@ -132,7 +132,7 @@ fn squared_error<B: Backend>(found: Tensor<B, 4>, wanted: Tensor<B, 4>) -> Tenso
 impl<B: Backend> Objective<B> for Autoencoder<B> {
     type Input = HostBatch;
 
-    fn losses(&self, batch: Batch<B>, _phase: usize) -> Losses<B> {
+    fn losses(&self, batch: Batch<B>, _progress: Progress) -> Losses<B> {
         let found = self.forward(self.spoilt(batch.images.clone()));
         let total = squared_error(found, batch.images).mean();
         Losses { total, parts: Vec::new() }
@@ -141,6 +141,10 @@ impl<B: Backend> Objective<B> for Autoencoder<B> {
     fn scores(&self, batch: Batch<B>) -> Vec<Score<B>> {
         let values = squared_error(self.forward(batch.images.clone()), batch.images);
         vec![Score { name: "squared_error", unit: "per pixel", values }]
+    }
+
+    fn features(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
+        Some(self.net.forward((batch.images - self.mean) / self.std))
     }
 
     fn pictures(&self, batch: Batch<B>) -> Vec<Picture<B>> {

@@ -8,7 +8,7 @@ use cpu_ops::{cross_entropy, cross_entropy_per_sample, softmax};
 use mnist_data::{Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
-use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Score};
+use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Progress, Score};
 use crate::{
     blocks::{Linear, output_linear},
     nets::{Encoder, Net, NetSettings},
@@ -100,7 +100,7 @@ impl<B: Backend> Classify<B> {
 impl<B: Backend> Objective<B> for Classify<B> {
     type Input = HostBatch;
 
-    fn losses(&self, batch: Batch<B>, _phase: usize) -> Losses<B> {
+    fn losses(&self, batch: Batch<B>, _progress: Progress) -> Losses<B> {
         let logits = self.forward(batch.images);
         let right = correct(logits.clone().detach(), batch.labels.clone()).mean();
         let total = cross_entropy(logits, batch.labels, self.label_smoothing);
@@ -120,6 +120,10 @@ impl<B: Backend> Objective<B> for Classify<B> {
 
     fn probabilities(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
         Some(softmax(self.forward(batch.images)))
+    }
+
+    fn features(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
+        Some(self.net.forward((batch.images - self.mean) / self.std))
     }
 }
 

@@ -14,7 +14,7 @@ use cpu_ops::{cross_entropy, cross_entropy_per_sample};
 use mnist_data::{Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
-use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Picture, Score, side_by_side};
+use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Picture, Progress, Score, side_by_side};
 use crate::{
     blocks::{Linear, hidden_linear, output_linear},
     nets::{Encoder, Net, NetSettings, at_least_one},
@@ -135,7 +135,7 @@ fn partners(views: usize) -> Vec<i32> {
 impl<B: Backend> Objective<B> for Contrastive<B> {
     type Input = HostBatch;
 
-    fn losses(&self, batch: Batch<B>, _phase: usize) -> Losses<B> {
+    fn losses(&self, batch: Batch<B>, _: Progress) -> Losses<B> {
         let (similar, partners) = self.forward(batch.images);
         let value = found(similar.clone().detach(), partners.clone()).mean();
         let part = Part { name: "partner_found", unit: "share", value };

@@ -6,10 +6,14 @@
 mod autoencoder;
 mod classify;
 mod contrastive;
+mod gan;
+mod vae;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, AutoencoderSettings};
 pub use classify::{Classify, ClassifyConfig, ClassifySettings};
 pub use contrastive::{Contrastive, ContrastiveConfig, ContrastiveSettings, VIEWS};
+pub use gan::{Gan, GanConfig, GanSettings};
+pub use vae::{Vae, VaeConfig, VaeSettings};
 
 use burn::{
     module::Module,
@@ -71,6 +75,35 @@ pub struct Picture<B: Backend> {
     pub columns: usize,
 }
 
+/// What new examples are to be like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateRequest {
+    /// How many.
+    pub count: usize,
+    /// How much is left to chance: 1 as it was learned, less is more typical, above 0.
+    pub temperature: f64,
+    /// Only the `top_k` likeliest tokens are drawn from; 0 is all. For models of tokens.
+    pub top_k: usize,
+    /// Only the likeliest tokens that have this share of the probability are drawn from; 1 is all. For models of tokens.
+    pub top_p: f64,
+    /// Tokens that each example begins with. For models of tokens.
+    pub start: Vec<i32>,
+}
+
+impl Default for GenerateRequest {
+    fn default() -> Self {
+        Self { count: 64, temperature: 1.0, top_k: 0, top_p: 1.0, start: Vec::new() }
+    }
+}
+
+/// New examples.
+pub enum Generated<B: Backend> {
+    /// Images.
+    Images(Picture<B>),
+    /// Sequences of tokens.
+    Tokens(Vec<Vec<i32>>),
+}
+
 /// The first images of each batch, one batch a row: what was given above what was made of it.
 pub(crate) fn side_by_side<B: Backend>(rows: Vec<Tensor<B, 4>>) -> Picture<B> {
     /// Images in a row.
@@ -108,15 +141,33 @@ impl Default for Phase {
     }
 }
 
+/// Which part of which update a loss is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Number of the phase in the update, below the number of [`ObjectiveConfig::phases`].
+    pub phase: usize,
+    /// Updates made before this one.
+    pub step: usize,
+    /// Updates of the whole training.
+    pub total: usize,
+}
+
+impl Progress {
+    /// Share of the training that is done, in [0, 1].
+    pub fn share(&self) -> f64 {
+        (self.step as f64 / self.total.max(1) as f64).min(1.0)
+    }
+}
+
 /// A model with a purpose. Where it can be reused, its encoder is its field `net`.
 pub trait Objective<B: Backend>: Module<B> {
     /// What it learns from.
     type Input: Examples;
 
-    /// Named losses of a training batch, in phase number `phase` of the update.
+    /// Named losses of a training batch, in a phase of an update.
     ///
     /// What is drawn is drawn from the backend's generator, which the caller has seeded.
-    fn losses(&self, batch: On<Self::Input, B>, phase: usize) -> Losses<B>;
+    fn losses(&self, batch: On<Self::Input, B>, progress: Progress) -> Losses<B>;
 
     /// Named scores of each sample of a validation batch; the caller has seeded the backend's generator.
     fn scores(&self, batch: On<Self::Input, B>) -> Vec<Score<B>>;
@@ -124,6 +175,25 @@ pub trait Objective<B: Backend>: Module<B> {
     /// Class probabilities, `[batch, classes]`, each row summing to 1, for objectives that classify.
     fn probabilities(&self, batch: On<Self::Input, B>) -> Option<Tensor<B, 2>> {
         let _ = batch;
+        None
+    }
+
+    /// Features of each example as its encoder gives them, `[batch, width]`, for objectives that have one.
+    fn features(&self, batch: On<Self::Input, B>) -> Option<Tensor<B, 2>> {
+        let _ = batch;
+        None
+    }
+
+    /// For models of a likelihood with a hidden code: logarithms of importance weights `p(x, z) / q(z | x)`, in nats,
+    /// of `samples` codes drawn for each example, `[batch, samples]`. The mean of the weights estimates `p(x)`.
+    fn log_weights(&self, batch: On<Self::Input, B>, samples: usize) -> Option<Tensor<B, 2>> {
+        let _ = (batch, samples);
+        None
+    }
+
+    /// New examples, for objectives that can make some; the caller has seeded the backend's generator.
+    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
+        let _ = (request, device);
         None
     }
 

@@ -16,7 +16,7 @@ use burn::{
 use mnist_data::{Batch, DataSet, Examples, LabelledImages, Loader, Statistics};
 use mnist_model::{
     NetSettings,
-    objectives::{ClassifyConfig, Objective, ObjectiveConfig},
+    objectives::{ClassifyConfig, Objective, ObjectiveConfig, Progress},
     parameters::{parameter_count, parameters},
     transformer::{Sight, Transformer, TransformerConfig},
 };
@@ -51,7 +51,7 @@ pub(super) fn prepare<B: Compute>(
         Work::Train => {
             let model = config.init::<B::Training>(device).map_err(|e| anyhow!(e))?;
             let batches = batches::<B::Training>(wanted.batch, images, device)?;
-            training(model, batches, |model, batch| model.losses(batch, 0).total, device)
+            training(model, batches, |model, batch| model.losses(batch, Progress::default()).total, device)
         }
         work => {
             let model = config.init::<B>(device).map_err(|e| anyhow!(e))?;
