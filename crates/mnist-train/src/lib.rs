@@ -33,6 +33,7 @@ pub mod run;
 pub mod rundir;
 pub mod schedule;
 pub mod tensors;
+pub mod token_data;
 pub mod weights;
 
 pub use error::{Result, TrainError};

@@ -4,9 +4,12 @@
 use std::{collections::BTreeMap, path::Path};
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use mnist_data::Examples;
+use mnist_data::{Examples, Task};
 use mnist_model::{
-    objectives::{AutoencoderConfig, ClassifyConfig, Objective, ObjectiveConfig},
+    generate::{GenerateRequest, Generated},
+    objectives::{
+        AutoencoderConfig, ClassifyConfig, LanguageModelConfig, MaskedConfig, Objective, ObjectiveConfig,
+    },
     parameters::{parameters, summary},
 };
 
@@ -25,6 +28,11 @@ use crate::{
 /// An objective's configuration, as a run's settings and the data's facts give it.
 trait FromRun: ObjectiveConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self;
+
+    /// What is to be told of token sequences, if it learns from such.
+    fn task(_run: &Run) -> Option<Task> {
+        None
+    }
 
     /// The examples as it wants them, where a run's settings do not say it all.
     fn prepare(_run: &Run, loader: AnyLoader) -> AnyLoader {
@@ -69,6 +77,9 @@ pub trait Trained<B: Backend>: Send {
     /// As [`Trained::scores`]; what drawing can meet.
     fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>>;
 
+    /// New examples, if it makes any; see [`Objective::generate`].
+    fn generate(&self, request: &GenerateRequest) -> Option<Generated<B>>;
+
     /// A table of its tensors.
     fn summary(&self) -> String;
 }
@@ -98,6 +109,10 @@ where
         Ok(grid::of(self, M::Input::wanted(data)?, device)?)
     }
 
+    fn generate(&self, request: &GenerateRequest) -> Option<Generated<B>> {
+        Objective::generate(self, request)
+    }
+
     fn summary(&self) -> String {
         summary::<B, M>(self)
     }
@@ -113,6 +128,39 @@ impl FromRun for AutoencoderConfig {
             std: facts.std,
             settings: run.autoencoder.clone(),
         }
+    }
+}
+
+impl FromRun for LanguageModelConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        let tokens = facts.tokens.as_ref();
+        Self {
+            vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
+            length: tokens.map_or(0, |tokens| tokens.length),
+            binarised: tokens.filter(|tokens| tokens.images).map(|_| run.tokens.binarised().into()),
+            net: run.transformer.clone(),
+            settings: run.language_model.clone(),
+        }
+    }
+
+    fn task(_run: &Run) -> Option<Task> {
+        Some(Task::Next)
+    }
+}
+
+impl FromRun for MaskedConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        let tokens = facts.tokens.as_ref();
+        Self {
+            vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
+            length: tokens.map_or(0, |tokens| tokens.length),
+            net: run.transformer.clone(),
+            settings: run.masked.clone(),
+        }
+    }
+
+    fn task(run: &Run) -> Option<Task> {
+        Some(Task::Hidden(run.masked.hiding))
     }
 }
 
@@ -157,6 +205,17 @@ macro_rules! objectives {
         pub fn prepare(run: &Run, loader: AnyLoader) -> Result<AnyLoader> {
             match run.objective.as_str() {
                 $($name => Ok(<$config>::prepare(run, loader)),)*
+                other => Err(unknown(other)),
+            }
+        }
+
+        /// What is to be told of token sequences, if a run's objective learns from such.
+        ///
+        /// # Errors
+        /// [`TrainError::Settings`] for an unknown objective.
+        pub fn task(run: &Run) -> Result<Option<Task>> {
+            match run.objective.as_str() {
+                $($name => Ok(<$config>::task(run)),)*
                 other => Err(unknown(other)),
             }
         }
@@ -220,6 +279,8 @@ macro_rules! objectives {
 objectives! {
     "classify": ClassifyConfig, "classification: an encoder, a linear head, cross-entropy";
     "autoencoder": AutoencoderConfig, "an image through a narrow code and back, denoising if asked for";
+    "language-model": LanguageModelConfig, "GPT: the next token of an image or a text from those before it";
+    "masked": MaskedConfig, "BERT: hidden tokens of an image or a text, and whether the second part follows the first";
 }
 
 fn unknown(name: &str) -> TrainError {

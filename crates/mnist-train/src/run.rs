@@ -8,7 +8,8 @@ use std::path::Path;
 use mnist_data::Augment;
 use mnist_model::{
     nets::NetSettings,
-    objectives::{AutoencoderSettings, ClassifySettings},
+    objectives::{AutoencoderSettings, ClassifySettings, LanguageModelSettings, MaskedSettings},
+    token_net::TokenNetSettings,
 };
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -17,6 +18,7 @@ use crate::{
     error::{Result, TrainError},
     optimizer::OptimizerSettings,
     schedule::Schedule,
+    token_data::TokenSettings,
 };
 
 /// All settings of a run. Field names are the keys of recipes and of `--set`.
@@ -55,6 +57,14 @@ pub struct Run {
     pub classify: ClassifySettings,
     /// The objective `autoencoder`.
     pub autoencoder: AutoencoderSettings,
+    /// The objective `language_model`.
+    pub language_model: LanguageModelSettings,
+    /// The objective `masked`.
+    pub masked: MaskedSettings,
+    /// How data become tokens, for objectives that learn from such.
+    pub tokens: TokenSettings,
+    /// The Transformer of objectives on tokens.
+    pub transformer: TokenNetSettings,
     /// Settings of the nets, each under its own name.
     #[serde(flatten)]
     pub nets: NetSettings,
@@ -66,6 +76,8 @@ pub struct Run {
 pub struct DataSettings {
     /// Name of the data set.
     pub name: String,
+    /// A text of one's own instead: a UTF-8 file, or a folder of `.txt` files; empty: none.
+    pub path: String,
     /// Images taken from the training file for validation.
     pub validation: usize,
     /// Seed of the split, apart from the run's seed so that runs stay comparable.
@@ -131,6 +143,10 @@ impl Default for Run {
             log: LogSettings::default(),
             classify: ClassifySettings::default(),
             autoencoder: AutoencoderSettings::default(),
+            language_model: LanguageModelSettings::default(),
+            masked: MaskedSettings::default(),
+            tokens: TokenSettings::default(),
+            transformer: TokenNetSettings::default(),
             nets: NetSettings::default(),
         }
     }
@@ -138,7 +154,14 @@ impl Default for Run {
 
 impl Default for DataSettings {
     fn default() -> Self {
-        Self { name: "mnist".into(), validation: 5_000, split_seed: 0, limit: 0, workers: 1 }
+        Self {
+            name: "mnist".into(),
+            path: String::new(),
+            validation: 5_000,
+            split_seed: 0,
+            limit: 0,
+            workers: 1,
+        }
     }
 }
 

@@ -5,15 +5,23 @@
 
 mod autoencoder;
 mod classify;
+mod language_model;
+mod masked;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, AutoencoderSettings};
 pub use classify::{Classify, ClassifyConfig, ClassifySettings};
+pub use language_model::{LanguageModel, LanguageModelConfig, LanguageModelSettings};
+pub use masked::{Masked, MaskedConfig, MaskedSettings};
+
+use std::collections::BTreeMap;
 
 use burn::{
     module::Module,
-    tensor::{Tensor, backend::Backend},
+    tensor::{Tensor, TensorData, backend::Backend},
 };
-use mnist_data::Examples;
+use mnist_data::{Examples, Patches};
+
+use crate::generate::{GenerateRequest, Generated};
 
 /// What one training step minimises, and the parts of it worth watching.
 pub struct Losses<B: Backend> {
@@ -60,6 +68,7 @@ impl ChosenBy {
 }
 
 /// A picture of what a model does: images side by side.
+#[derive(Debug)]
 pub struct Picture<B: Backend> {
     /// Name of its file and its caption: `reconstructions`.
     pub name: &'static str,
@@ -76,6 +85,13 @@ pub(crate) fn side_by_side<B: Backend>(rows: Vec<Tensor<B, 4>>) -> Picture<B> {
     let columns = rows.iter().map(|row| row.dims()[0]).min().unwrap_or(0).min(COLUMNS);
     let images = Tensor::cat(rows.into_iter().map(|row| row.narrow(0, 0, columns)).collect(), 0);
     Picture { name: "", images, columns }
+}
+
+/// Images of token sequences: `[rows, 1, height, width]`, grey where a token is no content.
+pub(crate) fn drawn<B: Backend>(patches: &Patches, rows: &[Vec<i32>], device: &B::Device) -> Tensor<B, 4> {
+    let [height, width] = patches.size();
+    let pixels: Vec<f32> = rows.iter().flat_map(|row| patches.decode(row)).collect();
+    Tensor::from_data(TensorData::new(pixels, [rows.len(), 1, height, width]), device)
 }
 
 /// Examples of one kind on a device.
@@ -118,6 +134,17 @@ pub trait Objective<B: Backend>: Module<B> {
 
     /// Named scores of each sample of a validation batch; the caller has seeded the backend's generator.
     fn scores(&self, batch: On<Self::Input, B>) -> Vec<Score<B>>;
+
+    /// What is reported, from the means of all scores over a split: ratios of them, for example.
+    fn conclude(&self, means: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+        means
+    }
+
+    /// New examples, if it makes any.
+    fn generate(&self, request: &GenerateRequest) -> Option<Generated<B>> {
+        let _ = request;
+        None
+    }
 
     /// Class probabilities, `[batch, classes]`, each row summing to 1, for objectives that classify.
     fn probabilities(&self, batch: On<Self::Input, B>) -> Option<Tensor<B, 2>> {
