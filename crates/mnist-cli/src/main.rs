@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Pretrain(pretrain) => cmd::train::pretrain(pretrain, &args.common),
         Command::Evaluate(evaluate) => cmd::evaluate::run(evaluate, &args.common),
         Command::Predict(predict) => cmd::predict::run(predict, &args.common),
+        Command::Generate(generate) => cmd::generate::run(generate, &args.common),
         Command::Runs(runs) => cmd::runs::run(runs, &args.common),
         Command::Data { command } => cmd::data::run(command, &args.common).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => cmd::completions::run(*shell),

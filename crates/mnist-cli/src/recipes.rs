@@ -10,6 +10,10 @@ use crate::args::UsageError;
 const BUILT_IN: &[(&str, &str)] = &[
     ("default", include_str!("../../../recipes/default.toml")),
     ("autoencoder", include_str!("../../../recipes/autoencoder.toml")),
+    ("language-model", include_str!("../../../recipes/language-model.toml")),
+    ("language-model-text", include_str!("../../../recipes/language-model-text.toml")),
+    ("masked", include_str!("../../../recipes/masked.toml")),
+    ("masked-text", include_str!("../../../recipes/masked-text.toml")),
     ("mlp", include_str!("../../../recipes/mlp.toml")),
     ("record", include_str!("../../../recipes/record.toml")),
     ("tiny", include_str!("../../../recipes/tiny.toml")),

@@ -4,6 +4,7 @@ pub(crate) mod bench_worker;
 pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod evaluate;
+pub(crate) mod generate;
 pub(crate) mod predict;
 pub(crate) mod runs;
 pub(crate) mod train;
