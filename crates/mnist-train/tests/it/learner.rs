@@ -29,6 +29,10 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
             if net == "net=vit" {
                 sets.extend(["vit.layers=2", "schedule.learning_rate=0.003", "epochs=40"]);
             }
+            if matches!(objective.as_str(), "objective=language-model" | "objective=masked") {
+                sets.extend(["transformer.width=32", "transformer.layers=2", "transformer.hidden=64"]);
+                sets.extend(["tokens.patch=[4, 4]", "tokens.binarise=static", "schedule.learning_rate=0.01"]);
+            }
             let lab = Lab::new(settings(&sets));
             lab.fit().unwrap();
 

@@ -8,3 +8,4 @@ mod common;
 mod learner;
 mod optimizer;
 mod resume;
+mod tokens;
