@@ -119,7 +119,7 @@ impl Stream {
     }
 
     /// The tokens from the beginning of passage `i` on, at most `most`, all of its book.
-    fn from_beginning_of(&self, i: usize, most: usize) -> &[i32] {
+    fn beginning_with(&self, i: usize, most: usize) -> &[i32] {
         let start = self.passages[i].0;
         let next = self.passages.iter().skip(i + 1).find(|passage| !passage.1 || passage.0 >= start + most);
         let end = next.map_or(self.tokens.len(), |passage| passage.0);
@@ -333,7 +333,7 @@ impl Sequences {
                 let second = if row.next || other == first + 1 { first + 1 } else { other };
                 row.next = second == first + 1;
                 let most = self.length - 3;
-                let b = stream.from_beginning_of(second, most / 2);
+                let b = stream.beginning_with(second, most / 2);
                 let a = stream.until_end(first, most - most / 2);
                 self.told_of(task, a, b, key, &mut row);
                 row.label = stream.passages[first].2;

@@ -37,6 +37,8 @@ const FIRST_NEW: &str = "Mat";
 /// Names of the labels of the repository's text.
 pub const TESTAMENTS: [&str; 2] = ["Old Testament", "New Testament"];
 
+/// Put behind each file of a folder: ASCII's file separator.
+const FILE_END: char = '\u{1c}';
 /// Larger texts are not read.
 const MOST_BYTES: u64 = 1 << 30;
 /// A passage is cut where it would be longer, in bytes.
@@ -113,8 +115,7 @@ impl Text {
     fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
         let digest = sha256_hex(bytes);
         let text = utf8(bytes.to_vec(), path)?.replace("\r\n", "\n");
-        let paragraphs = text.contains("\n\n");
-        let parts: Vec<&str> = if paragraphs { text.split("\n\n").collect() } else { text.lines().collect() };
+        let parts: Vec<&str> = text.split(FILE_END).flat_map(parts_of).collect();
         let parts: Vec<&str> =
             parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).flat_map(pieces).collect();
         let block = (parts.len() / 100).clamp(1, BLOCK);
@@ -183,7 +184,7 @@ fn find(data_dir: Option<&Path>) -> Result<PathBuf> {
     Err(DataError::NotFound { name: NAME.into(), tried, advice })
 }
 
-/// A file, or the `.txt` files of a folder in the order of their names with a blank line between them.
+/// A file, or the `.txt` files of a folder in the order of their names, [`FILE_END`] behind each.
 fn read_any(path: &Path) -> Result<Vec<u8>> {
     if !path.is_dir() {
         return read(path);
@@ -204,7 +205,7 @@ fn read_any(path: &Path) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     for file in files {
         all.extend(utf8(read(&file)?, &file)?.into_bytes());
-        all.extend(b"\n\n");
+        all.extend(FILE_END.to_string().bytes());
         if all.len() as u64 > MOST_BYTES {
             return Err(DataError::malformed(path, "size", "more", format!("at most {MOST_BYTES} bytes")));
         }
@@ -238,6 +239,12 @@ fn utf8(bytes: Vec<u8>, path: &Path) -> Result<String> {
         let at = e.utf8_error().valid_up_to();
         DataError::malformed(path, "text", format!("bytes that are no UTF-8 at {at}"), wanted)
     })
+}
+
+/// A file's paragraphs; its lines where it has one paragraph.
+fn parts_of(file: &str) -> Vec<&str> {
+    let file = file.trim();
+    if file.contains("\n\n") { file.split("\n\n").collect() } else { file.lines().collect() }
 }
 
 /// A passage in pieces of at most [`LONGEST`] bytes, cut between characters.

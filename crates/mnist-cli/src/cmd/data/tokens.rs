@@ -94,6 +94,6 @@ impl Tokens {
             tiles.save(path)?;
             writeln!(out, "image, read and back in {}:", path.display())?;
         }
-        tiles.print(out)
+        Ok(tiles.print(out)?)
     }
 }
