@@ -173,7 +173,7 @@ fn load_text(run: &Run, task: Task, data_dir: Option<&Path>) -> Result<TrainingD
                 .map_err(|e| TrainError::Settings(format!("tokens.{e}")))?
         }
     };
-    let mut source = |passages: &mut Vec<mnist_data::text::Passage>, limit| {
+    let source = |passages: &mut Vec<mnist_data::text::Passage>, limit| {
         let stream = Stream::new(&std::mem::take(passages), &tokeniser)?;
         text_loader(run, stream, task, limit)
     };

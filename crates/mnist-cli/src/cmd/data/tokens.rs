@@ -22,7 +22,7 @@ pub(crate) struct Tokens {
     #[arg(long, value_name = "N", default_value_t = 0)]
     example: usize,
     /// Height and width of a patch in pixels [default: 2,4]
-    #[arg(long, value_name = "H,W", value_delimiter = ',', num_args = 2)]
+    #[arg(long, value_name = "H,W", value_delimiter = ',')]
     patch: Vec<usize>,
     /// Patches in a codebook learned from the training split; 0: lossless tokens of black and white pixels
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -56,7 +56,8 @@ impl Tokens {
         let size = [images.rows(), images.cols()];
         let patch = match self.patch[..] {
             [rows, cols] => [rows, cols],
-            _ => TokenSettings::default().patch,
+            [] => TokenSettings::default().patch,
+            _ => bail!(UsageError("--patch takes height and width: --patch 2,4".into())),
         };
         let data = DataSettings::default();
         let (patches, binarise) = if self.codebook == 0 {
