@@ -392,7 +392,13 @@ mod tests {
     fn saved() -> SavedRun {
         SavedRun {
             run: Run::default(),
-            facts: Facts { size: [28, 28], classes: vec!["0".into(), "1".into()], mean: 0.1307, std: 0.3081 },
+            facts: Facts {
+                size: [28, 28],
+                classes: vec!["0".into(), "1".into()],
+                mean: 0.1307,
+                std: 0.3081,
+                tokens: None,
+            },
             provenance: Provenance {
                 version: "0.1.0".into(),
                 git_commit: "unknown".into(),
