@@ -85,8 +85,8 @@ pub(crate) enum Command {
 pub(crate) struct Train {
     /// A recipe: a file, or the name of a built-in one (default, mlp, record, tiny)
     pub recipe: Option<String>,
-    /// Data set [default: the recipe's]
-    #[arg(long, value_name = "NAME")]
+    /// Data set, or for objectives on tokens `text`, a UTF-8 file or a folder of .txt files [default: the recipe's]
+    #[arg(long, value_name = "NAME|PATH")]
     pub data: Option<String>,
     /// Name of the run [default: the recipe's and the seed]
     #[arg(long, conflicts_with = "resume")]
@@ -222,25 +222,6 @@ pub(crate) struct Evaluate {
     pub features: Option<String>,
 }
 
-/// `generate`.
-#[derive(clap::Args, Debug)]
-pub(crate) struct Generate {
-    /// A run: its directory or name
-    pub run: String,
-    /// How many
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub n: usize,
-    /// Picture to write
-    #[arg(long, value_name = "FILE.png")]
-    pub out: PathBuf,
-    /// Seed of what is drawn
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-    /// How much is left to chance: below 1 more typical images, above 1 stranger ones
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
-    pub temperature: f64,
-}
-
 /// A split by the name it is typed by.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub(crate) enum Split {
@@ -263,6 +244,40 @@ pub(crate) struct Predict {
     /// Print one JSON object a picture
     #[arg(long)]
     pub json: bool,
+}
+
+/// `generate`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Generate {
+    /// A run: its directory or name
+    pub run: String,
+    /// How many [default: 64 images, 1 text]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub n: Option<u16>,
+    /// PNG file that images go to
+    #[arg(long, value_name = "FILE.png", default_value = "generated.png")]
+    pub out: PathBuf,
+    /// Text to go on with
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Picture of a digit whose upper half is given
+    #[arg(long, value_name = "IMAGE")]
+    pub complete: Option<PathBuf>,
+    /// Below 1 takes likely tokens more often, above 1 less often; 0 takes the likeliest
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    pub temperature: f32,
+    /// Draw from the likeliest K tokens; 0: all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
+    /// Draw from the likeliest tokens that have probability P together
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Rounds in which a masked model finds its tokens
+    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub rounds: u16,
+    /// Seed of every draw
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
 }
 
 /// `runs`.

@@ -68,7 +68,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 }
 
 /// Directories to look in, each with what it is.
-fn places(data_dir: Option<&Path>) -> Vec<(&'static str, PathBuf)> {
+pub(crate) fn places(data_dir: Option<&Path>) -> Vec<(&'static str, PathBuf)> {
     if let Some(dir) = data_dir {
         return vec![("the given data directory", dir.to_owned())];
     }

@@ -6,8 +6,8 @@
 //! pseudorandom number generators using cryptographic hashing", Haskell 2013). So sample 17 of
 //! epoch 3 is augmented in the same way on any thread, in any order and after any resume.
 
-use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 use sha2::{Digest, Sha256};
 
 /// The name of one stream of randomness.
@@ -56,6 +56,11 @@ impl Key {
     pub fn seed(self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// A number in [0, 1) that the key names, for those who have no generator.
+    pub fn uniform(self) -> f32 {
+        self.rng().random()
     }
 
     /// `kind` keeps numbers and names of equal bytes apart.

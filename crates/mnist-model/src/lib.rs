@@ -19,9 +19,11 @@
 
 pub mod blocks;
 pub mod decoder;
+pub mod generate;
 pub mod nets;
 pub mod objectives;
 pub mod parameters;
+pub mod token_net;
 pub mod transformer;
 
 pub use nets::{Encoder, Net, NetSettings};

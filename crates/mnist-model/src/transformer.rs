@@ -9,7 +9,7 @@ use burn::{
     module::Module,
     tensor::{Tensor, backend::Backend},
 };
-use cpu_ops::{AttentionOptions, dropout, gelu, self_attention};
+use cpu_ops::{AttentionOptions, attention, dropout, gelu, self_attention};
 
 use crate::{
     blocks::{LayerNorm, Linear, layer_norm, normal_linear},
@@ -88,6 +88,46 @@ impl<B: Backend> Transformer<B> {
         }
         self.norm.forward(x)
     }
+
+    /// More tokens of sequences whose beginning is in the cache; a decoder's sight. Without dropout.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, new, width]`
+    /// - returns: the same, normalised by a LayerNorm
+    pub fn forward_more(&self, mut x: Tensor<B, 3>, cache: &mut Cache<B>) -> Tensor<B, 3> {
+        cache.tokens += x.dims()[1];
+        cache.layers.resize(self.blocks.len(), None);
+        for (block, seen) in self.blocks.iter().zip(&mut cache.layers) {
+            x = block.forward_more(x, seen); // [batch, new, width]
+        }
+        self.norm.forward(x)
+    }
+}
+
+/// Keys and values of the tokens that a decoder has seen, so that it need not read them again.
+#[derive(Clone, Debug)]
+pub struct Cache<B: Backend> {
+    /// Of each layer, keys and values `[batch, tokens, width]`.
+    layers: Vec<Option<[Tensor<B, 3>; 2]>>,
+    tokens: usize,
+}
+
+impl<B: Backend> Default for Cache<B> {
+    fn default() -> Self {
+        Self { layers: Vec::new(), tokens: 0 }
+    }
+}
+
+impl<B: Backend> Cache<B> {
+    /// Number of tokens seen.
+    pub fn len(&self) -> usize {
+        self.tokens
+    }
+
+    /// Whether none has been seen.
+    pub fn is_empty(&self) -> bool {
+        self.tokens == 0
+    }
 }
 
 /// One layer.
@@ -127,7 +167,25 @@ impl<B: Backend> Block<B> {
         let how = AttentionOptions { heads: self.heads, causal: sight == Sight::Past, ..Default::default() };
         let qkv = self.qkv.forward(self.norm1.forward(x.clone())); // [batch, tokens, 3 * width]
         let y = self.mix.forward(self_attention(qkv, how)); // [batch, tokens, width]
-        let x = x + dropout(y, self.dropout);
+        self.feed_forward(x + dropout(y, self.dropout))
+    }
+
+    /// As [`Block::forward`] of a decoder, after what has been seen, which the new tokens are put behind.
+    fn forward_more(&self, x: Tensor<B, 3>, seen: &mut Option<[Tensor<B, 3>; 2]>) -> Tensor<B, 3> {
+        let how = AttentionOptions { heads: self.heads, causal: true, ..Default::default() };
+        let qkv = self.qkv.forward(self.norm1.forward(x.clone())); // [batch, new, 3 * width]
+        let width = x.dims()[2];
+        let [query, key, value] = [0, 1, 2].map(|k| qkv.clone().narrow(2, k * width, width)); // [batch, new, width]
+        let [key, value] = match seen.take() {
+            Some([keys, values]) => [Tensor::cat(vec![keys, key], 1), Tensor::cat(vec![values, value], 1)],
+            None => [key, value],
+        };
+        *seen = Some([key.clone(), value.clone()]);
+        self.feed_forward(x + self.mix.forward(attention(query, key, value, how)))
+    }
+
+    /// The second half of a layer: `[batch, tokens, width]` to the same.
+    fn feed_forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let y = gelu(self.expand.forward(self.norm2.forward(x.clone()))); // [batch, tokens, hidden]
         let y = self.contract.forward(y); // [batch, tokens, width]
         x + dropout(y, self.dropout)

@@ -4,13 +4,16 @@
 
 use std::{path::Path, sync::Arc};
 
-use mnist_data::{DataSet, Examples, HostBatch, LabelledImages, Loader, Split, Statistics};
+use mnist_data::{
+    DataSet, Examples, HostBatch, HostTokens, LabelledImages, Loader, Sequences, Split, Statistics,
+};
 
 use crate::{
     error::{Result, TrainError},
     registry,
     run::Run,
     rundir::Facts,
+    token_data::{self, Kept},
 };
 
 /// Images in a batch where nothing is trained. No larger than what most train with: some drivers make no
@@ -22,6 +25,8 @@ pub const EVALUATION_BATCH: usize = 64;
 pub enum AnyLoader {
     /// Images.
     Images(Loader),
+    /// Token sequences.
+    Tokens(Loader<Sequences>),
 }
 
 impl AnyLoader {
@@ -29,6 +34,7 @@ impl AnyLoader {
     pub fn len(&self) -> usize {
         match self {
             Self::Images(loader) => loader.len(),
+            Self::Tokens(loader) => loader.len(),
         }
     }
 
@@ -41,6 +47,7 @@ impl AnyLoader {
     pub fn first(self, count: usize) -> Self {
         match self {
             Self::Images(loader) => Self::Images(loader.first(count)),
+            Self::Tokens(loader) => Self::Tokens(loader.first(count)),
         }
     }
 
@@ -48,6 +55,7 @@ impl AnyLoader {
     pub fn steps(&self) -> usize {
         match self {
             Self::Images(loader) => loader.steps_per_epoch(),
+            Self::Tokens(loader) => loader.steps_per_epoch(),
         }
     }
 
@@ -55,6 +63,7 @@ impl AnyLoader {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Images(_) => "images",
+            Self::Tokens(_) => "token sequences",
         }
     }
 }
@@ -92,6 +101,22 @@ impl Kind for HostBatch {
     fn of(loader: &AnyLoader) -> Option<&Loader> {
         match loader {
             AnyLoader::Images(loader) => Some(loader),
+            AnyLoader::Tokens(_) => None,
+        }
+    }
+}
+
+impl Kind for HostTokens {
+    const NAME: &'static str = "token sequences";
+
+    fn labels(&self) -> &[i32] {
+        &self.labels
+    }
+
+    fn of(loader: &AnyLoader) -> Option<&Loader<Sequences>> {
+        match loader {
+            AnyLoader::Tokens(loader) => Some(loader),
+            AnyLoader::Images(_) => None,
         }
     }
 }
@@ -107,6 +132,8 @@ pub struct TrainingData {
     pub facts: Facts,
     /// SHA-256 over the files.
     pub digest: String,
+    /// What goes into the run's directory beside its settings.
+    pub kept: Vec<Kept>,
 }
 
 impl TrainingData {
@@ -116,6 +143,15 @@ impl TrainingData {
     /// [`TrainError::Data`]: files missing or damaged; [`TrainError::Settings`]: more validation images than
     /// there are, a batch larger than the training split.
     pub fn load(run: &Run, data_dir: Option<&Path>) -> Result<Self> {
+        if let Some(task) = registry::task(run)? {
+            return token_data::load(run, task, data_dir);
+        }
+        if token_data::is_text(run) {
+            return Err(TrainError::Settings(format!(
+                "the objective {} learns from images, not text",
+                run.objective
+            )));
+        }
         let set = DataSet::open(&run.data.name, data_dir)?;
         let images = Arc::new(set.train()?);
         let statistics = Statistics::of(&images);
@@ -124,6 +160,7 @@ impl TrainingData {
             classes: set.class_names(),
             mean: statistics.mean as f32,
             std: statistics.std as f32,
+            tokens: None,
         };
         facts.check().map_err(|e| TrainError::Settings(format!("data.name {}: {e}", run.data.name)))?;
         check_test_header(&set, facts.size)?;
@@ -153,6 +190,7 @@ impl TrainingData {
             valid: registry::prepare(run, AnyLoader::Images(valid))?,
             facts,
             digest: set.digest()?,
+            kept: Vec::new(),
         })
     }
 
@@ -166,7 +204,7 @@ impl TrainingData {
 }
 
 /// Finds out before a long training whether its test can be done: by the header alone, no image is read.
-fn check_test_header(set: &DataSet, [rows, cols]: [usize; 2]) -> Result<()> {
+pub(crate) fn check_test_header(set: &DataSet, [rows, cols]: [usize; 2]) -> Result<()> {
     let [_, _, images, _] = set.paths();
     let found = mnist_data::idx::read_dims(images)?;
     match found[..] {

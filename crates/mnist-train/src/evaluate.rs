@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use burn::tensor::backend::Backend;
-use mnist_data::{DataSet, Examples, Key, LabelledImages, Loader};
+use mnist_data::{DataSet, Examples, Images, Key, LabelledImages, Loader, Stream, Task};
 use mnist_model::objectives::Objective;
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     registry::{self, Trained},
     report::Mistake,
     rundir::SavedRun,
+    token_data::{self, Coder},
 };
 
 /// A part of the data.
@@ -36,13 +37,22 @@ pub fn load_split(
     data_dir: Option<&Path>,
     run: &Path,
 ) -> Result<AnyLoader> {
+    let task = registry::task(&saved.run)?;
+    if let Some(task) = task.filter(|_| token_data::is_text(&saved.run)) {
+        return load_text(saved, name, task, data_dir, run);
+    }
     let set = DataSet::open(&saved.run.data.name, data_dir)?;
     let images = match name {
         SplitName::Test => set.test()?,
         SplitName::Train | SplitName::Valid => set.train()?,
     };
+    let coder = task.map(|_| Coder::load(saved, run)).transpose()?;
     // After the images: what `train` has read and hashed is not read again.
-    saved.check_data(run, &set.digest()?)?;
+    let digest = match &coder {
+        Some(coder) => token_data::digest_of(&set.digest()?, coder)?,
+        None => set.digest()?,
+    };
+    saved.check_data(run, &digest)?;
     let indices = match name {
         SplitName::Test => (0..images.len()).collect(),
         SplitName::Train => split(&saved.run, &images)?.train,
@@ -57,8 +67,35 @@ pub fn load_split(
             saved.facts.size[1]
         )));
     }
+    if let (Some(task), Some(Coder::Images(patches))) = (task, coder) {
+        let images = Images::new(Arc::new(images)).binarise(saved.run.tokens.binarise);
+        return Ok(AnyLoader::Tokens(token_data::image_loader(images, indices, patches, task)?));
+    }
     let loader = Loader::new(Arc::new(images), indices, EVALUATION_BATCH)?.binarise(saved.run.data.binarise);
     registry::prepare(&saved.run, AnyLoader::Images(loader))
+}
+
+/// As [`load_split`], of a text.
+fn load_text(
+    saved: &SavedRun,
+    name: SplitName,
+    task: Task,
+    data_dir: Option<&Path>,
+    run: &Path,
+) -> Result<AnyLoader> {
+    let text = token_data::open_text(&saved.run, data_dir)?;
+    let coder = Coder::load(saved, run)?;
+    saved.check_data(run, &token_data::digest_of(&text.digest, &coder)?)?;
+    let Coder::Text(tokeniser) = coder else {
+        return Err(TrainError::Settings("this run's model is one of images, not of text".into()));
+    };
+    let (passages, limit) = match name {
+        SplitName::Train => (text.train, saved.run.data.limit),
+        SplitName::Valid => (text.valid, 0),
+        SplitName::Test => (text.test, 0),
+    };
+    let stream = Stream::new(&passages, &tokeniser)?;
+    Ok(AnyLoader::Tokens(token_data::text_loader(&saved.run, stream, task, limit)?))
 }
 
 /// Means of all scores over a split, each summed in double precision. What the model draws is the same each time.
@@ -76,7 +113,7 @@ pub fn scores<B: Backend, M: Objective<B>>(
         }
     }
     sums.values_mut().for_each(|sum| *sum /= data.len() as f64);
-    sums
+    model.conclude(sums)
 }
 
 /// Seeds the backend's generator for measuring batch number `i`.

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use mnist_data::{LabelledImages, Loader};
-use mnist_model::objectives::{GenerateRequest, Picture};
+use mnist_data::{Key, LabelledImages, Loader};
+use mnist_model::{generate::GenerateRequest, objectives::Picture};
 
 use crate::{
     data::{AnyLoader, EVALUATION_BATCH},
@@ -50,7 +50,7 @@ pub fn judge<B: Backend>(
         return Err(TrainError::Settings("a distance needs four real images at least".into()));
     }
     let request = GenerateRequest { count, ..Default::default() };
-    let made = sampling::images(maker, &request, seed, device)?.images;
+    let made = sampling::images(maker, &request, Key::new(seed).named("generate"), device)?.images;
     let [_, _, rows, cols] = made.dims();
     // In 256 greys, as real images are.
     let pixels: Vec<u8> =

@@ -38,6 +38,7 @@ pub mod rundir;
 pub mod sampling;
 pub mod schedule;
 pub mod tensors;
+pub mod token_data;
 pub mod tune;
 pub mod weights;
 

@@ -4,11 +4,12 @@
 use std::{collections::BTreeMap, path::Path};
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use mnist_data::{Binarise, Examples};
+use mnist_data::{Binarise, Examples, Task};
 use mnist_model::{
+    generate::{GenerateRequest, Generated},
     objectives::{
-        AutoencoderConfig, ChosenBy, ClassifyConfig, ContrastiveConfig, GanConfig, GenerateRequest,
-        Generated, Objective, ObjectiveConfig, VIEWS, VaeConfig,
+        AutoencoderConfig, ChosenBy, ClassifyConfig, ContrastiveConfig, GanConfig, LanguageModelConfig,
+        MaskedConfig, Objective, ObjectiveConfig, VIEWS, VaeConfig,
     },
     parameters::{parameters, summary},
 };
@@ -29,6 +30,11 @@ use crate::{
 /// An objective's configuration, as a run's settings and the data's facts give it.
 trait FromRun: ObjectiveConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self;
+
+    /// What is to be told of token sequences, if it learns from such.
+    fn task(_run: &Run) -> Option<Task> {
+        None
+    }
 
     /// The examples as it wants them, where a run's settings do not say it all.
     fn prepare(_run: &Run, loader: AnyLoader) -> AnyLoader {
@@ -169,6 +175,7 @@ impl FromRun for ContrastiveConfig {
     fn prepare(run: &Run, loader: AnyLoader) -> AnyLoader {
         match loader {
             AnyLoader::Images(images) => AnyLoader::Images(images.views(vec![run.augment.clone(); VIEWS])),
+            other => other,
         }
     }
 }
@@ -197,6 +204,39 @@ impl FromRun for VaeConfig {
             black_and_white: run.data.binarise != Binarise::None,
             settings: run.vae.clone(),
         }
+    }
+}
+
+impl FromRun for LanguageModelConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        let tokens = facts.tokens.as_ref();
+        Self {
+            vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
+            length: tokens.map_or(0, |tokens| tokens.length),
+            binarised: tokens.filter(|tokens| tokens.images).map(|_| run.tokens.binarised().into()),
+            net: run.transformer.clone(),
+            settings: run.language_model.clone(),
+        }
+    }
+
+    fn task(_run: &Run) -> Option<Task> {
+        Some(Task::Next)
+    }
+}
+
+impl FromRun for MaskedConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        let tokens = facts.tokens.as_ref();
+        Self {
+            vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
+            length: tokens.map_or(0, |tokens| tokens.length),
+            net: run.transformer.clone(),
+            settings: run.masked.clone(),
+        }
+    }
+
+    fn task(run: &Run) -> Option<Task> {
+        Some(Task::Hidden(run.masked.hiding))
     }
 }
 
@@ -252,6 +292,17 @@ macro_rules! objectives {
         pub fn chosen_by(run: &Run) -> Result<ChosenBy> {
             match run.objective.as_str() {
                 $($name => Ok(<$config>::CHOSEN_BY),)*
+                other => Err(unknown(other)),
+            }
+        }
+
+        /// What is to be told of token sequences, if a run's objective learns from such.
+        ///
+        /// # Errors
+        /// [`TrainError::Settings`] for an unknown objective.
+        pub fn task(run: &Run) -> Result<Option<Task>> {
+            match run.objective.as_str() {
+                $($name => Ok(<$config>::task(run)),)*
                 other => Err(unknown(other)),
             }
         }
@@ -318,6 +369,8 @@ objectives! {
     "contrastive": ContrastiveConfig, "SimCLR: two views of an image are to be found by their features";
     "gan": GanConfig, "two players: a generator of images, and a discriminator that can be reused";
     "vae": VaeConfig, "a variational autoencoder: codes as distributions, a likelihood, new digits";
+    "language-model": LanguageModelConfig, "GPT: the next token of an image or a text from those before it";
+    "masked": MaskedConfig, "BERT: hidden tokens of an image or a text, and whether the second part follows the first";
 }
 
 fn unknown(name: &str) -> TrainError {

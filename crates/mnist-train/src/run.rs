@@ -8,7 +8,11 @@ use std::path::Path;
 use mnist_data::{Augment, Binarise};
 use mnist_model::{
     nets::NetSettings,
-    objectives::{AutoencoderSettings, ClassifySettings, ContrastiveSettings, GanSettings, VaeSettings},
+    objectives::{
+        AutoencoderSettings, ClassifySettings, ContrastiveSettings, GanSettings, LanguageModelSettings,
+        MaskedSettings, VaeSettings,
+    },
+    token_net::TokenNetSettings,
 };
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -17,6 +21,7 @@ use crate::{
     error::{Result, TrainError},
     optimizer::OptimizerSettings,
     schedule::Schedule,
+    token_data::TokenSettings,
 };
 
 /// All settings of a run. Field names are the keys of recipes and of `--set`.
@@ -61,6 +66,14 @@ pub struct Run {
     pub gan: GanSettings,
     /// The objective `vae`.
     pub vae: VaeSettings,
+    /// The objective `language_model`.
+    pub language_model: LanguageModelSettings,
+    /// The objective `masked`.
+    pub masked: MaskedSettings,
+    /// How data become tokens, for objectives that learn from such.
+    pub tokens: TokenSettings,
+    /// The Transformer of objectives on tokens.
+    pub transformer: TokenNetSettings,
     /// Settings of the nets, each under its own name.
     #[serde(flatten)]
     pub nets: NetSettings,
@@ -72,6 +85,8 @@ pub struct Run {
 pub struct DataSettings {
     /// Name of the data set.
     pub name: String,
+    /// A text of one's own instead: a UTF-8 file, or a folder of `.txt` files; empty: none.
+    pub path: String,
     /// Images taken from the training file for validation.
     pub validation: usize,
     /// Seed of the split, apart from the run's seed so that runs stay comparable.
@@ -142,6 +157,10 @@ impl Default for Run {
             contrastive: ContrastiveSettings::default(),
             gan: GanSettings::default(),
             vae: VaeSettings::default(),
+            language_model: LanguageModelSettings::default(),
+            masked: MaskedSettings::default(),
+            tokens: TokenSettings::default(),
+            transformer: TokenNetSettings::default(),
             nets: NetSettings::default(),
         }
     }
@@ -151,6 +170,7 @@ impl Default for DataSettings {
     fn default() -> Self {
         Self {
             name: "mnist".into(),
+            path: String::new(),
             validation: 5_000,
             split_seed: 0,
             limit: 0,

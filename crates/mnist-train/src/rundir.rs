@@ -8,6 +8,7 @@
 //!           model.safetensors  the chosen weights
 //!           evaluation.json    figures of the test split
 //!           curves.png  report.html
+//!           tokenizer.json, patches.json   how tokens are made, where the objective learns from such
 //!           pictures/          where the objective draws: NAME.png at the end, epoch-0003-NAME.png on the way
 //! ```
 
@@ -26,6 +27,7 @@ use crate::{
     error::{Result, TrainError},
     registry,
     run::Run,
+    token_data::{Kept, TokenFacts},
 };
 
 /// What a model is made for; found out from the data once, kept with the run so that prediction needs no data.
@@ -40,6 +42,9 @@ pub struct Facts {
     pub mean: f32,
     /// Standard deviation of the training pixels (in 0-1).
     pub std: f32,
+    /// Of the token sequences that the data are made into, if the objective learns from such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokenFacts>,
 }
 
 impl Facts {
@@ -55,7 +60,7 @@ impl Facts {
         if self.size.iter().any(|&n| n == 0 || n > 4096) {
             return Err(format!("images are {:?} pixels; each side has to be 1 to 4096", self.size));
         }
-        if self.classes.len() < 2 {
+        if self.classes.len() < 2 && self.tokens.is_none() {
             return Err(format!("there are {} classes; it takes two to tell apart", self.classes.len()));
         }
         Ok(())
@@ -174,6 +179,31 @@ impl RunDir {
         }
         write_whole(&dir.run_toml(), saved.to_toml()?.as_bytes())?;
         Ok((dir, lock))
+    }
+
+    /// Writes files that a model is of no use without; what is there already has to be the same.
+    ///
+    /// # Errors
+    /// [`TrainError::Changed`]; [`TrainError::Io`].
+    pub fn keep(&self, files: &[Kept]) -> Result<()> {
+        for (name, bytes) in files {
+            let path = self.path.join(name);
+            if !path.exists() {
+                write_whole(&path, bytes)?;
+                continue;
+            }
+            let begun = fs::read(&path).map_err(TrainError::io("read", &path))?;
+            if begun != *bytes {
+                return Err(TrainError::Changed {
+                    path,
+                    what: "what was learned from the data (SHA-256)",
+                    begun: sha256_hex(&begun),
+                    now: sha256_hex(bytes),
+                    remedy: "go on with the program and data that it began with",
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Finds a run by its directory, or by its name under `runs`.
@@ -362,7 +392,13 @@ mod tests {
     fn saved() -> SavedRun {
         SavedRun {
             run: Run::default(),
-            facts: Facts { size: [28, 28], classes: vec!["0".into(), "1".into()], mean: 0.1307, std: 0.3081 },
+            facts: Facts {
+                size: [28, 28],
+                classes: vec!["0".into(), "1".into()],
+                mean: 0.1307,
+                std: 0.3081,
+                tokens: None,
+            },
             provenance: Provenance {
                 version: "0.1.0".into(),
                 git_commit: "unknown".into(),

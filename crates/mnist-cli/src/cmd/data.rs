@@ -4,6 +4,7 @@ mod fetch;
 mod info;
 mod picture;
 mod show;
+mod tokens;
 mod verify;
 
 use std::io::{BufWriter, Write};
@@ -22,6 +23,8 @@ pub(crate) enum DataCommand {
     Info(info::Info),
     /// Show examples in the terminal, or as a grid in a PNG file
     Show(show::Show),
+    /// Show an image or a text as the tokens that models learn from, and what comes back
+    Tokens(tokens::Tokens),
     /// Compare the files with the published SHA-256
     Verify(verify::Verify),
     /// Fetch a known set into the user's cache
@@ -53,6 +56,7 @@ fn run_into(command: &DataCommand, data_dir: Option<&Path>, quiet: bool, out: &m
     match command {
         DataCommand::Info(info) => info.run(data_dir, out),
         DataCommand::Show(show) => show.run(data_dir, out),
+        DataCommand::Tokens(tokens) => tokens.run(data_dir, out),
         DataCommand::Verify(verify) => verify.run(data_dir, out),
         DataCommand::Fetch(fetch) => fetch.run(data_dir, quiet, out),
     }
@@ -123,6 +127,23 @@ mod tests {
         assert!(data(&["show", "--class", "10"]).unwrap_err().to_string().contains("classes 0-9"));
         assert!(data(&["show", "--from", "55000"]).unwrap_err().to_string().contains("55,000"));
         assert!(data(&["show", "--count", "0"]).is_err());
+    }
+
+    #[test]
+    fn tokens_tell_an_image_and_give_it_back() {
+        let text = data(&["tokens"]).unwrap();
+        let parts = [
+            "98 tokens, lossless: 14 x 7 patches of 2 x 4 pixels, 256 different",
+            "differs from what was read by 0.00000",
+        ];
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        assert!(
+            data(&["tokens", "--text", "aé"])
+                .unwrap()
+                .contains("3 tokens, the bytes of UTF-8: [97, 195, 169]")
+        );
+        assert!(data(&["tokens", "--patch", "3,4"]).unwrap_err().to_string().contains("divides 28x28"));
+        assert!(data(&["tokens", "--example", "60000"]).is_err());
     }
 
     #[test]

@@ -1,14 +1,24 @@
-//! `generate RUN --n 64 --out grid.png`: new examples of a trained model.
+//! `generate RUN`: new examples of a trained model: images as a grid in a PNG, text to the terminal.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
-use mnist_model::objectives::GenerateRequest;
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use mnist_data::{Key, Patches, Tokeniser, scan, tokens};
+use mnist_model::{
+    generate::{GenerateRequest, Generated},
+    objectives::Picture,
+};
 use mnist_train::{
-    grid,
+    TrainError, grid,
     publish::load_model,
     rundir::{RunDir, SavedRun, write_whole},
     sampling,
+    token_data::{Coder, TokenFacts},
 };
 
 use crate::{
@@ -16,43 +26,205 @@ use crate::{
     device::{Compute, Job, Place},
 };
 
-/// More images make no picture that can be looked at.
-const MOST: usize = 10_000;
+/// Texts that are made if their number is not given.
+const TEXTS: usize = 1;
+/// Images that are made if their number is not given.
+const IMAGES: usize = 64;
 
 /// Generates.
 pub(crate) fn run(args: &Generate, common: &Common) -> Result<ExitCode> {
-    if !(1..=MOST).contains(&args.n) {
-        return Err(UsageError(format!("--n is {}; it has to be 1 to {MOST}", args.n)).into());
+    let finite = |value: f32| value.is_finite() && value >= 0.0;
+    if !finite(args.temperature) {
+        return Err(UsageError(format!("--temperature {} has to be 0 or more", args.temperature)).into());
     }
-    if !(args.temperature > 0.0 && args.temperature <= 100.0) {
-        let message = format!("--temperature is {}; it has to be above 0 and at most 100", args.temperature);
-        return Err(UsageError(message).into());
+    if !(args.top_p > 0.0 && args.top_p <= 1.0) {
+        return Err(UsageError(format!("--top-p {} has to be above 0 and at most 1", args.top_p)).into());
     }
     let dir = RunDir::find(&args.run, &common.runs)?;
     let saved = dir.load()?;
-    let request =
-        GenerateRequest { count: args.n, temperature: args.temperature, ..GenerateRequest::default() };
-    let made = Make { dir: &dir, saved: &saved, request, seed: args.seed, out: &args.out };
-    Place::choose(common)?.run(made)?;
-    println!("{}", args.out.display());
-    Ok(ExitCode::SUCCESS)
+    let coder = saved.facts.tokens.as_ref().map(|_| Coder::load(&saved, dir.path())).transpose()?;
+    let plan = plan(args, &saved, coder.as_ref())?;
+    Place::choose(common)?.run(Make { args, dir: &dir, saved: &saved, coder, plan })
+}
+
+/// What a model is given, and how many examples are wanted.
+fn plan(args: &Generate, saved: &SavedRun, coder: Option<&Coder>) -> Result<GenerateRequest> {
+    let usage = |text: String| -> anyhow::Error { UsageError(text).into() };
+    let (start, otherwise) = match (coder, &saved.facts.tokens) {
+        (Some(Coder::Text(tokeniser)), Some(facts)) => {
+            if args.complete.is_some() {
+                return Err(usage(
+                    "--complete takes an image; this run's model was trained on text: use --prompt".into(),
+                ));
+            }
+            (text_start(args.prompt.as_deref(), saved, facts, tokeniser)?, TEXTS)
+        }
+        (Some(Coder::Images(patches)), Some(facts)) => {
+            if args.prompt.is_some() {
+                return Err(usage(
+                    "--prompt takes text; this run's model was trained on images: use --complete".into(),
+                ));
+            }
+            (image_start(args.complete.as_deref(), saved, facts, patches)?, IMAGES)
+        }
+        _ if args.prompt.is_some() || args.complete.is_some() => {
+            let objective = &saved.run.objective;
+            return Err(usage(format!(
+                "a model of objective {objective} does not go on with anything given"
+            )));
+        }
+        _ => (Vec::new(), IMAGES),
+    };
+    Ok(GenerateRequest {
+        count: args.n.map_or(otherwise, usize::from),
+        start,
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        rounds: args.rounds.into(),
+        key: Key::new(args.seed).named("generate"),
+        ..Default::default()
+    })
+}
+
+/// Whether the model finds hidden tokens, and does not go on from given ones.
+fn is_masked(saved: &SavedRun) -> bool {
+    saved.run.objective == "masked"
+}
+
+fn special(facts: &TokenFacts, which: usize) -> i32 {
+    (facts.vocabulary + which) as i32
+}
+
+/// `[START] a [SEPARATOR] b [SEPARATOR]` of all that a masked model's sequence holds: what is given, then -1.
+fn hidden_after(given: &[i32], first: usize, facts: &TokenFacts) -> Vec<i32> {
+    let content = facts.length.saturating_sub(3);
+    let at = |i: usize| given.get(i).copied().unwrap_or(-1);
+    let mut start = vec![special(facts, tokens::START)];
+    start.extend((0..first.min(content)).map(at));
+    start.push(special(facts, tokens::SEPARATOR));
+    start.extend((first.min(content)..content).map(at));
+    start.push(special(facts, tokens::SEPARATOR));
+    start
+}
+
+fn text_start(
+    prompt: Option<&str>,
+    saved: &SavedRun,
+    facts: &TokenFacts,
+    tokeniser: &Tokeniser,
+) -> Result<Vec<i32>> {
+    // A passage begins after a newline.
+    let given = tokeniser.encode(&format!("\n{}", prompt.unwrap_or_default()))?;
+    let room = if is_masked(saved) { facts.length.saturating_sub(3) } else { facts.length };
+    if given.len() >= room {
+        let (found, most) = (given.len(), room.saturating_sub(1));
+        return Err(UsageError(format!(
+            "--prompt is {found} tokens long; the model's context leaves room for {most} at most"
+        ))
+        .into());
+    }
+    if is_masked(saved) {
+        let content = room;
+        return Ok(hidden_after(given.get(1..).unwrap_or_default(), content - content / 2, facts));
+    }
+    Ok(given)
+}
+
+fn image_start(
+    complete: Option<&Path>,
+    saved: &SavedRun,
+    facts: &TokenFacts,
+    patches: &Patches,
+) -> Result<Vec<i32>> {
+    let [rows, cols] = patches.grid();
+    let upper = rows.div_ceil(2) * cols;
+    let given = match complete {
+        Some(path) => {
+            if patches.size() != [scan::SIDE; 2] {
+                return Err(
+                    UsageError(format!("--complete prepares images of {0}x{0} pixels", scan::SIDE)).into()
+                );
+            }
+            let pixels: Vec<f32> = scan::read(path)?.pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
+            let mut given = patches.encode(&pixels);
+            given.truncate(upper);
+            given
+        }
+        None => Vec::new(),
+    };
+    if is_masked(saved) {
+        return Ok(hidden_after(&given, upper, facts));
+    }
+    Ok([vec![special(facts, tokens::START)], given].concat())
 }
 
 struct Make<'a> {
+    args: &'a Generate,
     dir: &'a RunDir,
     saved: &'a SavedRun,
-    request: GenerateRequest,
-    seed: u64,
-    out: &'a Path,
+    coder: Option<Coder>,
+    plan: GenerateRequest,
 }
 
 impl Job for Make<'_> {
-    type Output = ();
+    type Output = ExitCode;
 
-    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<()> {
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<ExitCode> {
         let model = load_model::<B>(self.dir, self.saved, main)?;
-        let picture = sampling::images(&*model, &self.request, self.seed, main)
-            .with_context(|| format!("a model of objective {}", self.saved.run.objective))?;
-        write_whole(self.out, &grid::png(picture)?).context("the picture could not be written")
+        let mut out = std::io::stdout().lock();
+        if self.coder.is_none() {
+            let picture = sampling::images(&*model, &self.plan, self.plan.key, main)
+                .with_context(|| format!("a model of objective {}", self.saved.run.objective))?;
+            save(picture, &self.args.out, &mut out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        B::seed(main, self.plan.key.seed());
+        let Some(made) = model.generate(&self.plan, main) else {
+            let objective = &self.saved.run.objective;
+            return Err(
+                TrainError::Settings(format!("a model of objective {objective} makes nothing new")).into()
+            );
+        };
+        match (made, &self.coder) {
+            (Generated::Images(picture), _) => save(picture, &self.args.out, &mut out)?,
+            (Generated::Tokens(rows), Some(Coder::Images(patches))) => {
+                let picture = drawn::<B>(&contents(rows, patches.vocabulary()), patches, main);
+                save(picture, &self.args.out, &mut out)?;
+            }
+            (Generated::Tokens(rows), Some(Coder::Text(tokeniser))) => {
+                for (i, row) in contents(rows, tokeniser.vocabulary()).iter().enumerate() {
+                    let rule = if i == 0 { "" } else { "----\n" };
+                    writeln!(out, "{rule}{}", tokeniser.decode(row).trim_matches('\n'))?;
+                }
+            }
+            (Generated::Tokens(rows), None) => writeln!(out, "{rows:?}")?,
+        }
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Sequences without special tokens.
+fn contents(rows: Vec<Vec<i32>>, vocabulary: usize) -> Vec<Vec<i32>> {
+    let content = |row: Vec<i32>| {
+        row.into_iter()
+            .filter(|&token| usize::try_from(token).is_ok_and(|token| token < vocabulary))
+            .collect()
+    };
+    rows.into_iter().map(content).collect()
+}
+
+fn drawn<B: Backend>(rows: &[Vec<i32>], patches: &Patches, device: &B::Device) -> Picture<B> {
+    let [height, width] = patches.size();
+    let pixels: Vec<f32> = rows.iter().flat_map(|row| patches.decode(row)).collect();
+    let images = Tensor::from_data(TensorData::new(pixels, [rows.len(), 1, height, width]), device);
+    let side = rows.len().isqrt();
+    Picture { name: "generated", images, columns: if side * side < rows.len() { side + 1 } else { side } }
+}
+
+fn save<B: Backend>(picture: Picture<B>, path: &PathBuf, out: &mut impl Write) -> Result<()> {
+    let [count, ..] = picture.images.dims();
+    write_whole(path, &grid::png(picture)?)?;
+    writeln!(out, "{count} images in {}", path.display())?;
+    Ok(())
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use mnist_data::text;
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
@@ -43,14 +44,31 @@ pub(crate) fn pretrain(args: &Pretrain, common: &Common) -> Result<ExitCode> {
         (Some(_), Some(_)) => {
             Err(UsageError("--resume goes on with the run's own objective; leave it away".into()).into())
         }
-        (None, Some(objective)) => begin(train, objective, vec![format!("objective={objective}")], common),
+        (None, Some(objective)) => {
+            let objective = &objective.replace('_', "-");
+            // A text has a recipe of its own.
+            let text = train.data.as_ref().is_some_and(|data| data == text::NAME || is_path(data));
+            let own = format!("{objective}-text");
+            let recipe = if text && Recipe::find(&own).is_ok() { &own } else { objective };
+            begin(train, recipe, vec![format!("objective={objective}")], common)
+        }
         (None, None) => Err(UsageError("which objective? `pretrain --help` lists them".into()).into()),
     }
 }
 
 fn begin(args: &Train, recipe: &str, mut sets: Vec<String>, common: &Common) -> Result<ExitCode> {
     let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(recipe))?;
-    sets.extend(args.data.as_ref().map(|name| format!("data.name={name}")));
+    if let Some(data) = &args.data {
+        if is_path(data) {
+            let path = Path::new(data).canonicalize().with_context(|| format!("cannot read {data}"))?;
+            let Some(path) = path.to_str() else {
+                return Err(UsageError(format!("--data {data}: its path is not UTF-8")).into());
+            };
+            sets.extend([format!("data.name={}", text::NAME), format!("data.path='''{path}'''")]);
+        } else {
+            sets.push(format!("data.name={data}"));
+        }
+    }
     sets.extend(args.set.iter().cloned());
     sets.extend(args.seed.map(|seed| format!("seed={seed}")));
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
@@ -78,7 +96,13 @@ fn begin(args: &Train, recipe: &str, mut sets: Vec<String>, common: &Common) -> 
     // Settings that make no model are found before anything is written.
     registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
     let (dir, lock) = RunDir::create(&common.runs.join(name), &saved)?;
+    dir.keep(&data.kept)?;
     train(&dir, &lock, &saved, &data, None, place, common)
+}
+
+/// Whether `--data` names a file or folder, not a set.
+fn is_path(data: &str) -> bool {
+    data.contains(std::path::MAIN_SEPARATOR) || Path::new(data).is_file()
 }
 
 fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
@@ -123,6 +147,7 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
     }
     let data = TrainingData::load(&saved.run, common.data_dir.as_deref())?;
     saved.check_data(dir.path(), &data.digest)?;
+    dir.keep(&data.kept)?;
     let from = match &args.checkpoint {
         Some(name) => {
             let path = dir.checkpoints().join(checked(name)?);

@@ -16,3 +16,5 @@ mod mnist;
 mod rng;
 #[cfg(test)]
 mod split;
+#[cfg(test)]
+mod text;

@@ -21,10 +21,8 @@ use burn::{
 use mnist_data::{Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ChosenBy, GenerateRequest, Generated, Losses, Objective, ObjectiveConfig, Part, Phase, Picture, Progress,
-    Score,
-};
+use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Phase, Picture, Progress, Score};
+use crate::generate::{GenerateRequest, Generated};
 use crate::{
     blocks::{Linear, output_linear},
     decoder::{Decoder, DecoderConfig},
@@ -225,7 +223,7 @@ impl<B: Backend> Objective<B> for Gan<B> {
     }
 
     fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
-        let images = self.make(request.count, request.temperature, device);
+        let images = self.make(request.count, f64::from(request.temperature), device);
         Some(Generated::Images(Picture { name: "samples", images, columns: 16 }))
     }
 

@@ -7,19 +7,27 @@ mod autoencoder;
 mod classify;
 mod contrastive;
 mod gan;
+mod language_model;
+mod masked;
 mod vae;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, AutoencoderSettings};
 pub use classify::{Classify, ClassifyConfig, ClassifySettings};
 pub use contrastive::{Contrastive, ContrastiveConfig, ContrastiveSettings, VIEWS};
 pub use gan::{Gan, GanConfig, GanSettings};
+pub use language_model::{LanguageModel, LanguageModelConfig, LanguageModelSettings};
+pub use masked::{Masked, MaskedConfig, MaskedSettings};
 pub use vae::{Vae, VaeConfig, VaeSettings};
+
+use std::collections::BTreeMap;
 
 use burn::{
     module::Module,
-    tensor::{Tensor, backend::Backend},
+    tensor::{Tensor, TensorData, backend::Backend},
 };
-use mnist_data::Examples;
+use mnist_data::{Examples, Patches};
+
+use crate::generate::{GenerateRequest, Generated};
 
 /// What one training step minimises, and the parts of it worth watching.
 pub struct Losses<B: Backend> {
@@ -66,6 +74,7 @@ impl ChosenBy {
 }
 
 /// A picture of what a model does: images side by side.
+#[derive(Debug)]
 pub struct Picture<B: Backend> {
     /// Name of its file and its caption: `reconstructions`.
     pub name: &'static str,
@@ -75,35 +84,6 @@ pub struct Picture<B: Backend> {
     pub columns: usize,
 }
 
-/// What new examples are to be like.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GenerateRequest {
-    /// How many.
-    pub count: usize,
-    /// How much is left to chance: 1 as it was learned, less is more typical, above 0.
-    pub temperature: f64,
-    /// Only the `top_k` likeliest tokens are drawn from; 0 is all. For models of tokens.
-    pub top_k: usize,
-    /// Only the likeliest tokens that have this share of the probability are drawn from; 1 is all. For models of tokens.
-    pub top_p: f64,
-    /// Tokens that each example begins with. For models of tokens.
-    pub start: Vec<i32>,
-}
-
-impl Default for GenerateRequest {
-    fn default() -> Self {
-        Self { count: 64, temperature: 1.0, top_k: 0, top_p: 1.0, start: Vec::new() }
-    }
-}
-
-/// New examples.
-pub enum Generated<B: Backend> {
-    /// Images.
-    Images(Picture<B>),
-    /// Sequences of tokens.
-    Tokens(Vec<Vec<i32>>),
-}
-
 /// The first images of each batch, one batch a row: what was given above what was made of it.
 pub(crate) fn side_by_side<B: Backend>(rows: Vec<Tensor<B, 4>>) -> Picture<B> {
     /// Images in a row.
@@ -111,6 +91,13 @@ pub(crate) fn side_by_side<B: Backend>(rows: Vec<Tensor<B, 4>>) -> Picture<B> {
     let columns = rows.iter().map(|row| row.dims()[0]).min().unwrap_or(0).min(COLUMNS);
     let images = Tensor::cat(rows.into_iter().map(|row| row.narrow(0, 0, columns)).collect(), 0);
     Picture { name: "", images, columns }
+}
+
+/// Images of token sequences: `[rows, 1, height, width]`, grey where a token is no content.
+pub(crate) fn drawn<B: Backend>(patches: &Patches, rows: &[Vec<i32>], device: &B::Device) -> Tensor<B, 4> {
+    let [height, width] = patches.size();
+    let pixels: Vec<f32> = rows.iter().flat_map(|row| patches.decode(row)).collect();
+    Tensor::from_data(TensorData::new(pixels, [rows.len(), 1, height, width]), device)
 }
 
 /// Examples of one kind on a device.
@@ -171,6 +158,11 @@ pub trait Objective<B: Backend>: Module<B> {
 
     /// Named scores of each sample of a validation batch; the caller has seeded the backend's generator.
     fn scores(&self, batch: On<Self::Input, B>) -> Vec<Score<B>>;
+
+    /// What is reported, from the means of all scores over a split: ratios of them, for example.
+    fn conclude(&self, means: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+        means
+    }
 
     /// Class probabilities, `[batch, classes]`, each row summing to 1, for objectives that classify.
     fn probabilities(&self, batch: On<Self::Input, B>) -> Option<Tensor<B, 2>> {

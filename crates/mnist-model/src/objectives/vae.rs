@@ -15,10 +15,8 @@ use cpu_ops::bernoulli_log_likelihood;
 use mnist_data::{Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ChosenBy, GenerateRequest, Generated, Losses, Objective, ObjectiveConfig, Part, Picture, Progress, Score,
-    side_by_side,
-};
+use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Picture, Progress, Score, side_by_side};
+use crate::generate::{GenerateRequest, Generated};
 use crate::{
     blocks::{Linear, output_linear},
     decoder::{Decoder, DecoderConfig},
@@ -224,7 +222,7 @@ impl<B: Backend> Objective<B> for Vae<B> {
     fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
         let codes = Tensor::random(
             [request.count, self.code()],
-            Distribution::Normal(0.0, request.temperature),
+            Distribution::Normal(0.0, f64::from(request.temperature)),
             device,
         );
         Some(Generated::Images(Picture { name: "samples", images: self.decode(codes), columns: 16 }))

@@ -55,6 +55,7 @@ impl Lab {
         };
         let home = tempfile::tempdir().unwrap();
         let (dir, _lock) = RunDir::create(&home.path().join("run"), &saved).unwrap();
+        dir.keep(&data.kept).unwrap();
         Self { run, data, dir, saved, _home: home }
     }
 

@@ -9,3 +9,4 @@ mod foreign;
 mod learner;
 mod optimizer;
 mod resume;
+mod tokens;

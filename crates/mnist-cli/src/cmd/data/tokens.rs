@@ -1,0 +1,100 @@
+//! `data tokens`: an image, its tokens, and the image that comes back; or a text and its tokens.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Result, bail};
+use mnist_data::{Binarise, Images, Key, Patches, Purpose, Split, Tokeniser, loader::Source as _};
+use mnist_train::{run::DataSettings, token_data::TokenSettings};
+
+use super::{WhichSet, picture::Tiles};
+use crate::args::UsageError;
+
+/// `data tokens`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Tokens {
+    #[command(flatten)]
+    set: WhichSet,
+    /// Which example of the training files
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    example: usize,
+    /// Height and width of a patch in pixels [default: 2,4]
+    #[arg(long, value_name = "H,W", value_delimiter = ',')]
+    patch: Vec<usize>,
+    /// Patches in a codebook learned from the training split; 0: lossless tokens of black and white pixels
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    codebook: usize,
+    /// Text to show as tokens instead
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["example", "patch", "codebook", "out"])]
+    text: Option<String>,
+    /// Write the image, what the tokens are made of, and what they give back to this PNG file
+    #[arg(long, value_name = "FILE.png")]
+    out: Option<PathBuf>,
+}
+
+impl Tokens {
+    pub(super) fn run(&self, data_dir: Option<&Path>, out: &mut impl Write) -> Result<()> {
+        if let Some(text) = &self.text {
+            let tokens = Tokeniser::Bytes.encode(text)?;
+            writeln!(out, "{} tokens, the bytes of UTF-8: {tokens:?}", tokens.len())?;
+            writeln!(out, "back: {}", Tokeniser::Bytes.decode(&tokens))?;
+            return Ok(());
+        }
+        let set = self.set.open(data_dir)?;
+        let images = Arc::new(set.train()?);
+        let Some(image) = images.image(self.example) else {
+            bail!(UsageError(format!(
+                "there is no example {}: `{}` has {}",
+                self.example,
+                set.name(),
+                images.len()
+            )));
+        };
+        let size = [images.rows(), images.cols()];
+        let patch = match self.patch[..] {
+            [rows, cols] => [rows, cols],
+            [] => TokenSettings::default().patch,
+            _ => bail!(UsageError("--patch takes height and width: --patch 2,4".into())),
+        };
+        let data = DataSettings::default();
+        let (patches, binarise) = if self.codebook == 0 {
+            (Patches::lossless(size, patch)?, Binarise::Static)
+        } else {
+            let Split { train, .. } = Split::stratified(images.labels(), data.validation, data.split_seed)?;
+            let key = Key::new(data.split_seed);
+            (Patches::learn(&images, &train, patch, self.codebook, key)?, Binarise::None)
+        };
+        let source = Images::new(Arc::clone(&images)).binarise(binarise);
+        let read = source.batch(&[self.example], Purpose::Measure(Key::new(0)), &mut source.scratch()).pixels;
+        let tokens = patches.encode(&read);
+        let back = patches.decode(&tokens);
+        let [rows, cols] = patches.grid();
+        let kind = if patches.is_lossless() { "lossless" } else { "of a codebook" };
+        let [height, width] = patch;
+        writeln!(
+            out,
+            "{} tokens, {kind}: {rows} x {cols} patches of {height} x {width} pixels, {} different",
+            tokens.len(),
+            patches.vocabulary()
+        )?;
+        let wide = (patches.vocabulary() - 1).to_string().len();
+        for row in tokens.chunks(cols) {
+            let row: Vec<String> = row.iter().map(|token| format!("{token:wide$}")).collect();
+            writeln!(out, "{}", row.join(" "))?;
+        }
+        let error = read.iter().zip(&back).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / read.len() as f32;
+        writeln!(out, "what comes back differs from what was read by {error:.5} (mean square, pixels 0-1)")?;
+        let bytes = |pixels: &[f32]| pixels.iter().map(|p| (p * 255.0).round() as u8).collect::<Vec<u8>>();
+        let tiles = [("image", image.to_vec()), ("read", bytes(&read)), ("back", bytes(&back))];
+        let tiles = tiles.map(|(name, pixels)| (name.to_string(), pixels)).to_vec();
+        let tiles = Tiles { rows: size[0], cols: size[1], tiles };
+        if let Some(path) = &self.out {
+            tiles.save(path)?;
+            writeln!(out, "image, read and back in {}:", path.display())?;
+        }
+        Ok(tiles.print(out)?)
+    }
+}

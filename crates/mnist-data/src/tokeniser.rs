@@ -1,0 +1,153 @@
+//! From text to tokens and back: bytes, or byte-pair encoding.
+//!
+//! Byte-pair encoding (Sennrich et al. 2015, arXiv 1508.07909) on bytes, as GPT-2 does it (Radford et al. 2019, section
+//! 2.2), learned from the training split by the `tokenizers` crate. Every text has tokens, none is unknown.
+
+use tokenizers::{
+    Tokenizer,
+    models::{
+        TrainerWrapper,
+        bpe::{BPE, BpeTrainerBuilder},
+    },
+    pre_tokenizers::byte_level::ByteLevel,
+};
+
+use crate::error::{DataError, Result};
+
+/// Number of different bytes.
+const BYTES: usize = 256;
+
+/// From text to tokens and back. Tokens are `0..vocabulary`.
+#[derive(Clone, Debug)]
+pub enum Tokeniser {
+    /// The bytes of UTF-8.
+    Bytes,
+    /// Byte-pair encoding.
+    Bpe(Box<Tokenizer>),
+}
+
+impl Tokeniser {
+    /// Byte-pair encoding with `vocabulary` tokens (257-65,536; fewer where the text does not give as many), learned
+    /// from these texts; a function of its arguments.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`].
+    pub fn learn<'a>(vocabulary: usize, texts: impl Iterator<Item = &'a str> + Send) -> Result<Self> {
+        if vocabulary <= BYTES || vocabulary > 1 << 16 {
+            return Err(DataError::invalid("vocabulary", vocabulary, "257 to 65536"));
+        }
+        let mut tokenizer = Tokenizer::new(BPE::default());
+        tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+        tokenizer.with_decoder(Some(ByteLevel::default()));
+        let trainer = BpeTrainerBuilder::new()
+            .vocab_size(vocabulary)
+            .show_progress(false)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build();
+        let mut trainer = TrainerWrapper::BpeTrainer(trainer);
+        tokenizer
+            .train(&mut trainer, texts)
+            .map_err(|e| DataError::invalid("text", e, "one to learn from"))?;
+        Ok(Self::Bpe(Box::new(tokenizer)))
+    }
+
+    /// Number of tokens.
+    pub fn vocabulary(&self) -> usize {
+        match self {
+            Self::Bytes => BYTES,
+            Self::Bpe(tokenizer) => tokenizer.get_vocab_size(false),
+        }
+    }
+
+    /// Bytes that a token stands for.
+    pub fn bytes_of(&self, token: usize) -> usize {
+        match self {
+            Self::Bytes => 1,
+            // Each byte is written as one character.
+            Self::Bpe(tokenizer) => {
+                tokenizer.id_to_token(token as u32).map_or(0, |text| text.chars().count())
+            }
+        }
+    }
+
+    /// The tokens of a text.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] where the tokeniser fails, which a learned one does on no text.
+    pub fn encode(&self, text: &str) -> Result<Vec<i32>> {
+        match self {
+            Self::Bytes => Ok(text.bytes().map(i32::from).collect()),
+            Self::Bpe(tokenizer) => {
+                let found = tokenizer.encode_fast(text, false);
+                let found = found.map_err(|e| DataError::invalid("text", e, "one with tokens"))?;
+                Ok(found.get_ids().iter().map(|&id| id as i32).collect())
+            }
+        }
+    }
+
+    /// The text of tokens; what is no text, as half a character, becomes U+FFFD.
+    pub fn decode(&self, tokens: &[i32]) -> String {
+        match self {
+            Self::Bytes => {
+                let bytes: Vec<u8> = tokens.iter().filter_map(|&token| u8::try_from(token).ok()).collect();
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            Self::Bpe(tokenizer) => {
+                let ids: Vec<u32> = tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
+                tokenizer.decode(&ids, false).unwrap_or_default()
+            }
+        }
+    }
+
+    /// What is kept of it in a file, if there is anything to keep: the JSON of the `tokenizers` crate.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] where it cannot be written.
+    pub fn to_json(&self) -> Result<Option<String>> {
+        match self {
+            Self::Bytes => Ok(None),
+            Self::Bpe(tokenizer) => {
+                let text = tokenizer.to_string(true);
+                text.map(Some).map_err(|e| DataError::invalid("tokeniser", e, "one that can be written"))
+            }
+        }
+    }
+
+    /// What [`Tokeniser::to_json`] gave.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] where it is not such a file.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        let found = Tokenizer::from_bytes(json);
+        let found =
+            found.map_err(|e| DataError::invalid("tokeniser", e, "a file of the tokenizers crate"))?;
+        Ok(Self::Bpe(Box::new(found)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_comes_back_and_learning_is_repeatable() {
+        let learn = || {
+            let texts = ["the cat and the hat\n", "the end of the cat\n", "that is that\n"];
+            Tokeniser::learn(270, texts.into_iter()).unwrap()
+        };
+        let bpe = learn();
+        assert_eq!(bpe.to_json().unwrap(), learn().to_json().unwrap());
+        assert_eq!(bpe.vocabulary(), 270);
+        let again = Tokeniser::from_json(bpe.to_json().unwrap().unwrap().as_bytes()).unwrap();
+        for text in ["the cat\n", "  Spaces,\ttabs\n\nand ünïcödé 漢字 🦀", ""] {
+            for tokeniser in [&Tokeniser::Bytes, &bpe, &again] {
+                let tokens = tokeniser.encode(text).unwrap();
+                assert!(tokens.iter().all(|&t| (0..tokeniser.vocabulary() as i32).contains(&t)));
+                assert_eq!(tokeniser.decode(&tokens), text);
+            }
+            assert_eq!(bpe.encode(text).unwrap(), again.encode(text).unwrap());
+        }
+        assert!(bpe.encode("the cat").unwrap().len() < 4);
+        assert!(Tokeniser::from_json(b"{}").is_err() && Tokeniser::learn(256, ["a"].into_iter()).is_err());
+    }
+}

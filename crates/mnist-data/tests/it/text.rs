@@ -1,0 +1,126 @@
+//! Text sets: the repository's own, any other, and what is refused.
+
+use std::{collections::HashSet, fs, sync::Arc};
+
+use mnist_data::{
+    Binarise, Examples, Hiding, HostTokens, Images, LabelledImages, Loader, Patches, Sequences, Stream, Task,
+    Text, Tokeniser, tokens,
+};
+
+#[test]
+fn the_repositorys_text_is_split_by_books_and_no_verse_is_in_two() {
+    let text = Text::open(None, None).unwrap();
+    let sizes = [&text.train, &text.valid, &text.test].map(Vec::len);
+    assert_eq!(text.train.len(), 31_102 - 1_370 - 1_332, "{sizes:?}");
+    assert!(sizes[1] > 1300 && sizes[2] > 1300, "{sizes:?}");
+    let set = |split: &[mnist_data::text::Passage]| -> HashSet<String> {
+        split.iter().map(|passage| passage.text.clone()).collect()
+    };
+    let [train, valid, test] = [set(&text.train), set(&text.valid), set(&text.test)];
+    assert!(train.is_disjoint(&valid) && train.is_disjoint(&test) && valid.is_disjoint(&test));
+    for split in [&text.train, &text.valid, &text.test] {
+        assert_eq!(split.iter().map(|p| p.label).collect::<HashSet<_>>().len(), 2, "both testaments");
+    }
+    assert_eq!(text.train[0].text, "In the beginning God created the heaven and the earth.");
+    assert!(!text.train[0].follows && text.train[1].follows);
+}
+
+#[test]
+fn what_is_no_text_is_refused_and_other_texts_are_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        Text::open(Some(&path), None).unwrap_err().to_string()
+    };
+    assert!(error("short", b"ten bytes.").contains("10 bytes in 1 different passages"));
+    assert!(error("binary", b"\x00\x01\x02").contains("a zero byte at 0: binary"));
+    assert!(error("latin", b"caf\xe9 au lait").contains("no UTF-8 at 3"));
+    let empty = dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    assert!(Text::open(Some(&empty), None).unwrap_err().to_string().contains("no .txt file"));
+    assert!(Text::open(Some(&dir.path().join("none")), None).unwrap_err().to_string().contains("none"));
+
+    let lines: String = (0..4000).map(|i| format!("Line {} of many.\n", i % 3900)).collect();
+    fs::write(empty.join("a.txt"), &lines).unwrap();
+    let text = Text::open(Some(&empty), None).unwrap();
+    let sizes = [&text.train, &text.valid, &text.test].map(Vec::len);
+    assert!(sizes[0] > 3200 && sizes[1] > 80 && sizes[2] > 80, "{sizes:?}");
+    let train: HashSet<_> = text.train.iter().map(|p| &p.text).collect();
+    assert!(text.valid.iter().chain(&text.test).all(|p| !train.contains(&p.text)));
+}
+
+fn first(sequences: Sequences, epoch: usize, size: usize) -> HostTokens {
+    let all = (0..mnist_data::loader::Source::len(&sequences)).collect();
+    let loader = Loader::of(sequences, all, size).unwrap().seed(1).workers(0);
+    let batch = if epoch == 0 { loader.in_order().next() } else { loader.epoch(epoch, 0).next() };
+    batch.unwrap()
+}
+
+fn verses() -> Arc<Stream> {
+    let text = Text::open(None, None).unwrap();
+    Arc::new(Stream::new(&text.valid, &Tokeniser::Bytes).unwrap())
+}
+
+#[test]
+fn windows_tell_every_token_once_from_those_before_it() {
+    let stream = verses();
+    let sequences = Sequences::text(stream.clone(), 100, Task::Next).unwrap();
+    let batch = first(sequences.clone(), 0, 100_000);
+    let told: Vec<i32> = batch.targets.iter().copied().filter(|&t| t >= 0).collect();
+    assert_eq!(told.len(), stream.len());
+    assert_eq!(batch.units.iter().sum::<f32>(), stream.len() as f32);
+    assert_eq!(batch.tokens[0], 256 + tokens::START as i32);
+    assert_eq!(batch.tokens[1..told.len()], told[..told.len() - 1]);
+    let [one, two] = [1, 2].map(|epoch| first(sequences.clone(), epoch, 8));
+    assert_ne!(one.tokens, two.tokens);
+    assert_eq!(one.tokens[1..100], one.targets[..99]);
+    assert!(Sequences::text(stream, usize::MAX, Task::Next).is_err());
+}
+
+#[test]
+fn hidden_tokens_have_bert_shares_and_pairs_follow_half_of_the_time() {
+    let sequences = Sequences::text(verses(), 103, Task::Hidden(Hiding::default())).unwrap();
+    let batch = first(sequences, 1, 1000);
+    let (mut told, mut masked, mut kept) = (0, 0, 0);
+    for (&read, &target) in batch.tokens.iter().zip(&batch.targets) {
+        if target >= 0 {
+            told += 1;
+            masked += usize::from(read == 256 + tokens::MASK as i32);
+            kept += usize::from(read == target);
+        } else {
+            assert_ne!(read, 256 + tokens::MASK as i32);
+        }
+    }
+    let share = |part: usize, whole: usize| part as f64 / whole as f64;
+    assert!((share(told, batch.tokens.len()) - 0.1456).abs() < 0.005, "{}", share(told, batch.tokens.len()));
+    assert!((share(masked, told) - 0.8).abs() < 0.02 && (share(kept, told) - 0.1).abs() < 0.02);
+    let next: i32 = batch.next.iter().sum();
+    assert!((450..550).contains(&next), "{next}");
+    let line = &batch.tokens[..103];
+    assert_eq!(line[0], 256 + tokens::START as i32);
+    assert_eq!(line.iter().filter(|&&t| t == 256 + tokens::SEPARATOR as i32).count(), 2);
+}
+
+#[test]
+fn halves_of_images_are_exchanged_among_the_split_alone() {
+    // Image i is all of grey i: white halves tell where they are from.
+    let pixels: Vec<u8> = (0..10).flat_map(|i| [if i < 5 { 0 } else { 255 }; 16]).collect();
+    let images = Images::new(Arc::new(LabelledImages::new(4, 4, 10, pixels, (0..10).collect()).unwrap()));
+    let patches = Arc::new(Patches::lossless([4, 4], [2, 2]).unwrap());
+    let hiding = Hiding { share: 0.5, masked: 0.0, random: 0.0 };
+    let make =
+        |task| Sequences::images(images.clone().binarise(Binarise::Static), &[5, 6], patches.clone(), task);
+    let sequences = make(Task::Hidden(hiding)).unwrap();
+    let batch = first(sequences, 1, 10);
+    for (i, row) in batch.tokens.chunks_exact(7).enumerate() {
+        let upper = if batch.indices[i] < 5 { 0 } else { 15 };
+        let lower = if batch.next[i] == 1 { upper } else { 15 };
+        assert_eq!(row, [16, upper, upper, 17, lower, lower, 17]);
+    }
+    assert!(batch.next.contains(&0) && batch.next.contains(&1));
+    assert_eq!(batch.targets.iter().filter(|&&t| t >= 0).count(), 10 * 2);
+    let batch = first(make(Task::Next).unwrap(), 0, 10);
+    assert_eq!((batch.len(), batch.length, batch.units[0]), (10, 4, 16.0));
+    assert_eq!(batch.tokens[..4], [16, 0, 0, 0]);
+}
