@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Train(Train),
     /// Train a model without labels, for its features or for what it makes
     Pretrain(Pretrain),
+    /// Train a classifier on the encoder of another model
+    Finetune(Finetune),
     /// Measure a trained model on a split of the data
     Evaluate(Evaluate),
     /// Name the digit in pictures
@@ -90,11 +92,14 @@ pub(crate) struct Train {
     /// Passes over the training images
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
+    /// Labels to learn from, each class in its share; the other images are unlabelled
+    #[arg(long, value_name = "N")]
+    pub labels: Option<u64>,
     /// Change a setting of the recipe; may be given often
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Go on with a run that was stopped
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "seed", "epochs", "set", "data"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "seed", "epochs", "labels", "set", "data"])]
     pub resume: Option<String>,
     /// With --resume: go on from this checkpoint, not from the newest
     #[arg(long, value_name = "STEP-DIR", requires = "resume")]
@@ -110,6 +115,17 @@ pub(crate) struct Pretrain {
     /// What to train for; its recipe has the same name [possible values: autoencoder]
     pub objective: Option<String>,
     /// All that `train` takes.
+    #[command(flatten)]
+    pub train: Train,
+}
+
+/// `finetune`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Finetune {
+    /// Where the encoder is from: a run (its directory or name), or a .safetensors file of an encoder's tensors
+    #[arg(long, value_name = "RUN|FILE", required_unless_present = "resume", conflicts_with = "resume")]
+    pub from: Option<String>,
+    /// All that `train` takes; the recipe is `finetune` if none is named.
     #[command(flatten)]
     pub train: Train,
 }

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let done = start(&args).and_then(|()| match &args.command {
         Command::Train(train) => cmd::train::run(train, &args.common),
         Command::Pretrain(pretrain) => cmd::train::pretrain(pretrain, &args.common),
+        Command::Finetune(finetune) => cmd::train::finetune(finetune, &args.common),
         Command::Evaluate(evaluate) => cmd::evaluate::run(evaluate, &args.common),
         Command::Predict(predict) => cmd::predict::run(predict, &args.common),
         Command::Runs(runs) => cmd::runs::run(runs, &args.common),

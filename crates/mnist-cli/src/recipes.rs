@@ -10,6 +10,8 @@ use crate::args::UsageError;
 const BUILT_IN: &[(&str, &str)] = &[
     ("default", include_str!("../../../recipes/default.toml")),
     ("autoencoder", include_str!("../../../recipes/autoencoder.toml")),
+    ("finetune", include_str!("../../../recipes/finetune.toml")),
+    ("few-labels", include_str!("../../../recipes/few-labels.toml")),
     ("mlp", include_str!("../../../recipes/mlp.toml")),
     ("record", include_str!("../../../recipes/record.toml")),
     ("tiny", include_str!("../../../recipes/tiny.toml")),

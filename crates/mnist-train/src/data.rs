@@ -4,7 +4,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use mnist_data::{DataSet, Examples, HostBatch, LabelledImages, Loader, Split, Statistics};
+use mnist_data::{DataSet, Examples, HostBatch, Key, LabelledImages, Loader, Split, Statistics};
 
 use crate::{
     error::{Result, TrainError},
@@ -135,6 +135,7 @@ impl TrainingData {
                 images.len()
             )));
         }
+        let labelled = labelled(run, &images, &train, facts.classes.len())?;
         if run.batch_size > train.len() {
             return Err(TrainError::Settings(format!(
                 "batch_size is {}, more than the {} training images",
@@ -142,10 +143,13 @@ impl TrainingData {
                 train.len()
             )));
         }
-        let train = Loader::new(images.clone(), train, run.batch_size)?
+        let mut train = Loader::new(images.clone(), train, run.batch_size)?
             .augment(run.augment.clone())
             .seed(run.seed)
             .workers(run.data.workers);
+        if let Some(labelled) = labelled {
+            train = train.labelled(&labelled);
+        }
         let valid = Loader::new(images, valid, EVALUATION_BATCH)?;
         Ok(Self {
             train: registry::prepare(run, AnyLoader::Images(train))?,
@@ -175,6 +179,31 @@ fn check_test_header(set: &DataSet, [rows, cols]: [usize; 2]) -> Result<()> {
             reason: format!("its dimensions are {found:?}; wanted some images of {rows} x {cols}"),
         }),
     }
+}
+
+/// The examples whose labels are known, where that is not all: each class in its share, a function of the run's seed.
+fn labelled(
+    run: &Run,
+    images: &LabelledImages,
+    train: &[usize],
+    classes: usize,
+) -> Result<Option<Vec<usize>>> {
+    let count = run.data.labels;
+    let refused = |wanted: String| {
+        Err(TrainError::Settings(format!("data.labels is {count}; it has to be 0 (all) or {wanted}")))
+    };
+    if count == 0 {
+        return Ok(None);
+    }
+    if count < classes {
+        return refused(format!("{classes} at least, one for each class"));
+    }
+    if count >= train.len() {
+        return refused(format!("fewer than the {} training images", train.len()));
+    }
+    let labels: Vec<u8> = train.iter().filter_map(|&i| images.label(i)).collect();
+    let drawn = Split::stratified(&labels, count, Key::new(run.seed).named("labels").seed())?;
+    Ok(Some(drawn.valid.into_iter().filter_map(|place| train.get(place).copied()).collect()))
 }
 
 /// Which images of the training file train and which validate.

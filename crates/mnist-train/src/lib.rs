@@ -19,6 +19,7 @@ pub mod data;
 mod error;
 pub mod evaluate;
 pub mod figures;
+pub mod finetune;
 pub mod grid;
 pub mod learner;
 pub mod log;

@@ -7,7 +7,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use mnist_data::Examples;
 use mnist_model::{
     objectives::{AutoencoderConfig, ClassifyConfig, Objective, ObjectiveConfig},
-    parameters::{parameters, summary},
+    parameters::{Parameter, parameters, summary},
 };
 
 use crate::{
@@ -23,8 +23,13 @@ use crate::{
 };
 
 /// An objective's configuration, as a run's settings and the data's facts give it.
-trait FromRun: ObjectiveConfig {
+trait FromRun: ObjectiveConfig + Sized {
     fn from_run(run: &Run, facts: &Facts) -> Self;
+
+    /// As it is while it is trained: with what is added for that alone.
+    fn in_training(run: &Run, facts: &Facts) -> Self {
+        Self::from_run(run, facts)
+    }
 
     /// The examples as it wants them, where a run's settings do not say it all.
     fn prepare(_run: &Run, loader: AnyLoader) -> AnyLoader {
@@ -42,6 +47,18 @@ impl FromRun for ClassifyConfig {
             mean: facts.mean,
             std: facts.std,
             settings: run.classify.clone(),
+            lora: None,
+        }
+    }
+
+    fn in_training(run: &Run, facts: &Facts) -> Self {
+        Self { lora: run.finetune.lora(), ..Self::from_run(run, facts) }
+    }
+
+    fn prepare(run: &Run, loader: AnyLoader) -> AnyLoader {
+        match loader {
+            AnyLoader::Images(loader) if run.data.labels > 0 => AnyLoader::Images(loader.only_labelled()),
+            loader => loader,
         }
     }
 }
@@ -62,6 +79,13 @@ pub trait Trained<B: Backend>: Send {
     /// # Errors
     /// As [`Trained::scores`].
     fn probabilities(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<Probabilities>>;
+
+    /// Features of a split's examples, row after row, and their width, if the model has an encoder; see
+    /// [`Objective::features`].
+    ///
+    /// # Errors
+    /// As [`Trained::scores`].
+    fn features(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<(Vec<f32>, usize)>>;
 
     /// Pictures of the first batch of a split, the bytes of a PNG each; see [`Objective::pictures`].
     ///
@@ -92,6 +116,17 @@ where
             }
         }
         Ok(Some((all, labels)))
+    }
+
+    fn features(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<(Vec<f32>, usize)>> {
+        let (mut all, mut width) = (Vec::new(), 0);
+        for (i, batch) in M::Input::wanted(data)?.in_order().enumerate() {
+            evaluate::seed::<B>(i, device);
+            let Some(found) = Objective::features(self, batch.to_device(device)) else { return Ok(None) };
+            [_, width] = found.dims();
+            all.extend(found.into_data().iter::<f32>());
+        }
+        Ok(Some((all, width)))
     }
 
     fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>> {
@@ -131,7 +166,21 @@ macro_rules! objectives {
             devices: &[B::Device],
         ) -> Result<Outcome> {
             match session.run.objective.as_str() {
-                $($name => learner::fit::<B, $config>(&<$config>::from_run(session.run, facts), session, devices),)*
+                $($name => learner::fit::<B, $config>(&<$config>::in_training(session.run, facts), session, devices),)*
+                other => Err(unknown(other)),
+            }
+        }
+
+        /// The tensors that a run trains and starts from.
+        ///
+        /// # Errors
+        /// [`TrainError::Settings`] for settings that make no model.
+        pub fn trained<B: Backend>(run: &Run, facts: &Facts, device: &B::Device) -> Result<Vec<Parameter>> {
+            match run.objective.as_str() {
+                $($name => {
+                    let config = <$config>::in_training(run, facts);
+                    Ok(parameters(&config.init::<B>(device).map_err(TrainError::Settings)?))
+                })*
                 other => Err(unknown(other)),
             }
         }
@@ -207,7 +256,7 @@ macro_rules! objectives {
         ) -> Result<Box<dyn Trained<B>>> {
             match run.objective.as_str() {
                 $($name => {
-                    let model = <$config>::from_run(run, facts).init::<B>(device).map_err(TrainError::Settings)?;
+                    let model = <$config>::in_training(run, facts).init::<B>(device).map_err(TrainError::Settings)?;
                     let values = checkpoint::load_chosen(checkpoint, &parameters(&model), settings, device)?;
                     Ok(Box::new(unflatten(model, values)))
                 })*

@@ -15,6 +15,7 @@ use toml::{Table, Value};
 
 use crate::{
     error::{Result, TrainError},
+    finetune::FinetuneSettings,
     optimizer::OptimizerSettings,
     schedule::Schedule,
 };
@@ -29,8 +30,11 @@ pub struct Run {
     pub net: String,
     /// Seed of every random draw but the split.
     pub seed: u64,
-    /// Passes over the training split.
+    /// Passes over the training split; where `steps` is set, the number of equal parts of them, each followed by
+    /// validation.
     pub epochs: usize,
+    /// Updates of the whole training; 0 is as many as `epochs` passes have.
+    pub steps: usize,
     /// Images in a batch.
     pub batch_size: usize,
     /// Batches whose gradients are averaged into one update.
@@ -51,6 +55,8 @@ pub struct Run {
     pub checkpoint: CheckpointSettings,
     /// When to log.
     pub log: LogSettings,
+    /// Starting from another model.
+    pub finetune: FinetuneSettings,
     /// The objective `classify`.
     pub classify: ClassifySettings,
     /// The objective `autoencoder`.
@@ -72,6 +78,9 @@ pub struct DataSettings {
     pub split_seed: u64,
     /// Use only the first N images of the training split; 0 is all.
     pub limit: usize,
+    /// Use the labels of N images of the training split only, each class in its share, drawn by the run's seed; the
+    /// rest is unlabelled. 0 is all.
+    pub labels: usize,
     /// Threads that prepare batches ahead; the bits do not depend on it.
     pub workers: usize,
 }
@@ -119,6 +128,7 @@ impl Default for Run {
             net: "cnn".into(),
             seed: 1,
             epochs: 8,
+            steps: 0,
             batch_size: 64,
             accumulate: 1,
             data: DataSettings::default(),
@@ -129,6 +139,7 @@ impl Default for Run {
             early_stopping: EarlyStopping::default(),
             checkpoint: CheckpointSettings::default(),
             log: LogSettings::default(),
+            finetune: FinetuneSettings::default(),
             classify: ClassifySettings::default(),
             autoencoder: AutoencoderSettings::default(),
             nets: NetSettings::default(),
@@ -138,7 +149,7 @@ impl Default for Run {
 
 impl Default for DataSettings {
     fn default() -> Self {
-        Self { name: "mnist".into(), validation: 5_000, split_seed: 0, limit: 0, workers: 1 }
+        Self { name: "mnist".into(), validation: 5_000, split_seed: 0, limit: 0, labels: 0, workers: 1 }
     }
 }
 
@@ -161,7 +172,16 @@ impl Run {
     /// [`TrainError::Settings`]: an unknown key (with the nearest known ones), a wrong type, a value that makes
     /// no sense.
     pub fn resolve(recipe: Option<(&str, &Path)>, sets: &[String]) -> Result<Self> {
+        Self::resolve_over(Table::new(), recipe, sets)
+    }
+
+    /// As [`Run::resolve`], with defaults that `base` changes.
+    ///
+    /// # Errors
+    /// As [`Run::resolve`].
+    pub fn resolve_over(base: Table, recipe: Option<(&str, &Path)>, sets: &[String]) -> Result<Self> {
         let mut table = defaults()?;
+        merge(&mut table, base, "").map_err(TrainError::Settings)?;
         if let Some((text, name)) = recipe {
             let in_file = |e: String| TrainError::Settings(format!("{}: {e}", name.display()));
             let mut given: Table = text.parse().map_err(|e: toml::de::Error| in_file(e.to_string()))?;
@@ -221,6 +241,12 @@ impl Run {
                 return Err(format!("{name} is {value}; it has to be 1 to 1000000"));
             }
         }
+        if self.steps > 0 && self.steps < self.epochs {
+            return Err(format!(
+                "steps is {}; it has to be 0 (as `epochs` says) or as many as `epochs`, {}",
+                self.steps, self.epochs
+            ));
+        }
         if !(0.0..1.0).contains(&self.ema.decay) {
             return Err(format!(
                 "ema.decay is {}; it has to be 0 (off) or more, and below 1",
@@ -235,6 +261,7 @@ impl Run {
                 "data.name is {name:?}; it has to be a plain name, of letters, digits, - and _"
             ));
         }
+        self.finetune.check()?;
         self.schedule.check()?;
         self.optimizer.check()?;
         self.augment.validate().map_err(|e| e.to_string())

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow};
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
+    finetune::{Method, Plan, Source},
     learner::{Outcome, Session},
     log::read_end,
     publish, registry,
@@ -18,8 +19,10 @@ use mnist_train::{
     rundir::{Provenance, RunDir, RunLock, SavedRun},
 };
 
+use toml::Table;
+
 use crate::{
-    args::{Common, Pretrain, Train, UsageError},
+    args::{Common, Finetune, Pretrain, Train, UsageError},
     device::{BackendName, Compute, Job, Place},
     guard::DeviceError,
     recipes::Recipe,
@@ -31,7 +34,7 @@ use crate::{
 pub(crate) fn run(args: &Train, common: &Common) -> Result<ExitCode> {
     match &args.resume {
         Some(wanted) => resume(wanted, args, common),
-        None => begin(args, "default", Vec::new(), common),
+        None => begin(args, "default", Table::new(), Vec::new(), common),
     }
 }
 
@@ -43,7 +46,9 @@ pub(crate) fn pretrain(args: &Pretrain, common: &Common) -> Result<ExitCode> {
         (Some(_), Some(_)) => {
             Err(UsageError("--resume goes on with the run's own objective; leave it away".into()).into())
         }
-        (None, Some(objective)) => begin(train, objective, vec![format!("objective={objective}")], common),
+        (None, Some(objective)) => {
+            begin(train, objective, Table::new(), vec![format!("objective={objective}")], common)
+        }
         (None, None) => {
             let names: Vec<_> =
                 registry::TABLE.iter().skip(1).map(|(n, about)| format!("  {n}: {about}")).collect();
@@ -52,13 +57,36 @@ pub(crate) fn pretrain(args: &Pretrain, common: &Common) -> Result<ExitCode> {
     }
 }
 
-fn begin(args: &Train, recipe: &str, mut sets: Vec<String>, common: &Common) -> Result<ExitCode> {
+/// Fine-tunes: as [`run`], from the encoder of another model and with its net.
+pub(crate) fn finetune(args: &Finetune, common: &Common) -> Result<ExitCode> {
+    let Finetune { from, train } = args;
+    match (&train.resume, from) {
+        (Some(wanted), _) => resume(wanted, train, common),
+        (None, Some(from)) => {
+            begin(train, "finetune", Source::find(from, &common.runs)?.defaults()?, Vec::new(), common)
+        }
+        (None, None) => Err(UsageError("from which model? Name a run or a file with --from".into()).into()),
+    }
+}
+
+fn begin(
+    args: &Train,
+    recipe: &str,
+    base: Table,
+    mut sets: Vec<String>,
+    common: &Common,
+) -> Result<ExitCode> {
     let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(recipe))?;
     sets.extend(args.data.as_ref().map(|name| format!("data.name={name}")));
+    sets.extend(args.labels.map(|labels| format!("data.labels={labels}")));
     sets.extend(args.set.iter().cloned());
     sets.extend(args.seed.map(|seed| format!("seed={seed}")));
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
-    let run = Run::resolve(Some((&recipe.text, &recipe.origin)), &sets)?;
+    let mut run = Run::resolve_over(base, Some((&recipe.text, &recipe.origin)), &sets)?;
+    let source = source_of(&run, common)?;
+    if let Some(source) = &source {
+        run.finetune.sha256.clone_from(&source.sha256);
+    }
     let place = Place::choose(common)?;
     let data = TrainingData::load(&run, common.data_dir.as_deref())?;
     let saved = SavedRun {
@@ -81,8 +109,24 @@ fn begin(args: &Train, recipe: &str, mut sets: Vec<String>, common: &Common) -> 
     };
     // Settings that make no model are found before anything is written.
     registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
+    if let Some(source) = &source {
+        let plan = place.run(Start { saved: &saved, source })?;
+        if !common.quiet {
+            eprint!("{}", show::start(&source.from, &plan));
+        }
+    }
     let (dir, lock) = RunDir::create(&common.runs.join(name), &saved)?;
-    train(&dir, &lock, &saved, &data, None, place, common)
+    train(&dir, &lock, &saved, &data, None, source.as_ref(), place, common)
+}
+
+/// The encoder that a run starts from, if it does.
+fn source_of(run: &Run, common: &Common) -> Result<Option<Source>> {
+    if run.finetune.method == Method::Scratch {
+        return Ok(None);
+    }
+    let source = Source::find(&run.finetune.from, &common.runs)?;
+    source.check(&run.finetune)?;
+    Ok(Some(source))
 }
 
 fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
@@ -144,15 +188,19 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
         }
         None => checkpoint::list(&dir.checkpoints())?.pop(),
     };
-    train(&dir, &lock, &saved, &data, from, place, common)
+    // A checkpoint holds all that was taken from elsewhere.
+    let source = if from.is_none() { source_of(&saved.run, common)? } else { None };
+    train(&dir, &lock, &saved, &data, from, source.as_ref(), place, common)
 }
 
+#[allow(clippy::too_many_arguments)]
 fn train(
     dir: &RunDir,
     _lock: &RunLock,
     saved: &SavedRun,
     data: &TrainingData,
     from: Option<PathBuf>,
+    source: Option<&Source>,
     place: Place,
     common: &Common,
 ) -> Result<ExitCode> {
@@ -173,7 +221,7 @@ fn train(
     }
     let stop = stop::listen()?;
     let progress = Progress::new(common.quiet, saved.run.epochs, place.compiles_kernels());
-    let fit = Fit { dir, saved, data, from, stop: &stop, progress };
+    let fit = Fit { dir, saved, data, from, source, stop: &stop, progress };
     let outcome = place.run(fit).map_err(|error| with_smaller_batch(error, saved.run.batch_size))?;
     let mut out = std::io::stdout().lock();
     let state = match outcome {
@@ -243,6 +291,7 @@ struct Fit<'a> {
     saved: &'a SavedRun,
     data: &'a TrainingData,
     from: Option<PathBuf>,
+    source: Option<&'a Source>,
     stop: &'a std::sync::atomic::AtomicBool,
     progress: Progress,
 }
@@ -257,6 +306,7 @@ impl Job for Fit<'_> {
             dir: self.dir,
             data: self.data,
             resume: self.from,
+            source: self.source,
             stop: self.stop,
             tell: &mut |event| progress.tell(event),
         };
@@ -264,6 +314,20 @@ impl Job for Fit<'_> {
         let outcome = registry::fit::<B::Training>(&self.saved.facts, session, &devices);
         progress.end();
         Ok(outcome?)
+    }
+}
+
+struct Start<'a> {
+    saved: &'a SavedRun,
+    source: &'a Source,
+}
+
+impl Job for Start<'_> {
+    type Output = Plan;
+
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Plan> {
+        let parameters = registry::trained::<B>(&self.saved.run, &self.saved.facts, main)?;
+        Ok(self.source.plan(&parameters)?)
     }
 }
 

@@ -143,6 +143,10 @@ impl<B: Backend> Objective<B> for Autoencoder<B> {
         vec![Score { name: "squared_error", unit: "per pixel", values }]
     }
 
+    fn features(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
+        Some(self.net.forward((batch.images - self.mean) / self.std))
+    }
+
     fn pictures(&self, batch: Batch<B>) -> Vec<Picture<B>> {
         let read = self.spoilt(batch.images.clone());
         let found = self.forward(read.clone());
