@@ -53,6 +53,12 @@ pub(crate) enum Command {
     Pretrain(Pretrain),
     /// Train a classifier on the encoder of another model
     Finetune(Finetune),
+    /// Tell classes apart by a trained encoder's features as they are
+    Probe(Probe),
+    /// Measure what a pretrained encoder is worth with few labels
+    FewLabels(FewLabels),
+    /// Test whether classifiers differ by more than chance on the test images
+    Compare(Compare),
     /// Measure a trained model on a split of the data
     Evaluate(Evaluate),
     /// Name the digit in pictures
@@ -128,6 +134,53 @@ pub(crate) struct Finetune {
     /// All that `train` takes; the recipe is `finetune` if none is named.
     #[command(flatten)]
     pub train: Train,
+}
+
+/// `probe`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Probe {
+    /// A run with an encoder: its directory or name
+    pub run: String,
+    /// Numbers of labels
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "100,1000,55000")]
+    pub labels: Vec<usize>,
+    /// Draws of the labels
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+}
+
+/// `few-labels`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct FewLabels {
+    /// A recipe for every training: a file, or the name of a built-in one [default: few-labels]
+    pub recipe: Option<String>,
+    /// Where the encoder is from: a run (its directory or name), or a .safetensors file of an encoder's tensors
+    #[arg(long, value_name = "RUN|FILE")]
+    pub from: String,
+    /// Numbers of labels
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "10,50,100,500,1000")]
+    pub labels: Vec<usize>,
+    /// Seeds, each with labels of its own
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// What is compared
+    #[arg(long, value_name = "WAY,...", value_delimiter = ',', default_value = "scratch,full,head,lora,knn,logistic",
+          value_parser = ["scratch", "full", "head", "gradual", "layer-decay", "lora", "bias", "knn", "logistic"])]
+    pub ways: Vec<String>,
+    /// Change a setting of every training; may be given often
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Directory of the table; what is finished there is kept [default: few-labels-NAME among the runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// `compare`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Compare {
+    /// Two runs or more: their directories or names
+    #[arg(value_name = "RUN", num_args = 2.., required = true)]
+    pub runs_to_compare: Vec<String>,
 }
 
 /// `evaluate`.

@@ -192,18 +192,23 @@ fn labelled(
     let refused = |wanted: String| {
         Err(TrainError::Settings(format!("data.labels is {count}; it has to be 0 (all) or {wanted}")))
     };
-    if count == 0 {
+    if count == 0 || count == train.len() {
         return Ok(None);
     }
     if count < classes {
         return refused(format!("{classes} at least, one for each class"));
     }
-    if count >= train.len() {
-        return refused(format!("fewer than the {} training images", train.len()));
+    if count > train.len() {
+        return refused(format!("at most the {} training images", train.len()));
     }
     let labels: Vec<u8> = train.iter().filter_map(|&i| images.label(i)).collect();
-    let drawn = Split::stratified(&labels, count, Key::new(run.seed).named("labels").seed())?;
-    Ok(Some(drawn.valid.into_iter().filter_map(|place| train.get(place).copied()).collect()))
+    let drawn = draw(&labels, count, run.seed)?;
+    Ok(Some(drawn.into_iter().filter_map(|place| train.get(place).copied()).collect()))
+}
+
+/// Places of `count` examples, fewer than there are, each class in its share: a function of its arguments.
+pub(crate) fn draw(labels: &[u8], count: usize, seed: u64) -> Result<Vec<usize>> {
+    Ok(Split::stratified(labels, count, Key::new(seed).named("labels").seed())?.valid)
 }
 
 /// Which images of the training file train and which validate.

@@ -173,6 +173,15 @@ impl FinetuneSettings {
     }
 }
 
+/// A tensor's name inside its encoder: without `net.` and, where it is there, the name of the kind of net.
+fn inside(path: &str) -> &str {
+    let path = path.strip_prefix(ENCODER).unwrap_or(path);
+    match path.split_once('.') {
+        Some((kind, rest)) if kind.starts_with(|c: char| c.is_ascii_uppercase()) => rest,
+        _ => path,
+    }
+}
+
 fn is_adapter(path: &str) -> bool {
     path.contains(".lora.")
 }
@@ -219,6 +228,8 @@ pub struct Source {
     /// Settings, where it is a run.
     pub saved: Option<SavedRun>,
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// Name in the file of each tensor that may be the encoder's, by its name inside the encoder.
+    inside: BTreeMap<String, String>,
     /// Whether names say which tensors are the encoder's.
     prefixed: bool,
 }
@@ -266,7 +277,9 @@ impl Source {
             tensors.insert(name, (view.shape().to_vec(), values));
         }
         let prefixed = tensors.keys().any(|name| name.starts_with(ENCODER));
-        Ok(Self { from: from.into(), sha256: sha256_hex(&bytes), saved, tensors, prefixed })
+        let encoder = |name: &&String| !prefixed || name.starts_with(ENCODER);
+        let inside = tensors.keys().filter(encoder).map(|name| (inside(name).into(), name.clone())).collect();
+        Ok(Self { from: from.into(), sha256: sha256_hex(&bytes), saved, tensors, inside, prefixed })
     }
 
     /// The settings that a run starts from: the source's net with its settings and its data, the method `full`.
@@ -312,8 +325,7 @@ impl Source {
     }
 
     fn get(&self, path: &str) -> Option<&(Vec<usize>, Vec<f32>)> {
-        let name = if self.prefixed { path } else { path.strip_prefix(ENCODER)? };
-        self.tensors.get(name)
+        self.tensors.get(self.inside.get(inside(path))?)
     }
 
     /// What is taken for a model of such tensors. Every tensor of its encoder has to be there in its shape, and no
@@ -337,11 +349,12 @@ impl Source {
             }
         }
         for (name, (shape, _)) in &self.tensors {
-            let path = if self.prefixed { name.clone() } else { format!("{ENCODER}{name}") };
-            if parameters.iter().any(|p| p.path == path && path.starts_with(ENCODER)) {
+            let own = |p: &Parameter| p.path.starts_with(ENCODER) && inside(&p.path) == inside(name);
+            let encoder = !self.prefixed || name.starts_with(ENCODER);
+            if encoder && parameters.iter().any(own) {
                 continue;
             }
-            if self.prefixed && name.starts_with(ENCODER) {
+            if self.prefixed && encoder {
                 mismatches.push(format!("{name} {shape:?} is not part of the model's encoder"));
             } else {
                 plan.left_out.push((name.clone(), shape.clone()));

@@ -286,14 +286,22 @@ fn free_name(runs: &Path, wanted: &str) -> String {
     format!("{wanted}-{number}")
 }
 
-struct Fit<'a> {
-    dir: &'a RunDir,
-    saved: &'a SavedRun,
-    data: &'a TrainingData,
-    from: Option<PathBuf>,
-    source: Option<&'a Source>,
-    stop: &'a std::sync::atomic::AtomicBool,
-    progress: Progress,
+/// A training.
+pub(crate) struct Fit<'a> {
+    /// Where everything goes.
+    pub dir: &'a RunDir,
+    /// Settings.
+    pub saved: &'a SavedRun,
+    /// The two splits.
+    pub data: &'a TrainingData,
+    /// The checkpoint to go on from.
+    pub from: Option<PathBuf>,
+    /// The encoder to start from.
+    pub source: Option<&'a Source>,
+    /// Set from outside to stop.
+    pub stop: &'a std::sync::atomic::AtomicBool,
+    /// Shows what happens.
+    pub progress: Progress,
 }
 
 impl Job for Fit<'_> {

@@ -80,7 +80,8 @@ fn rates_decay_from_the_top() {
 fn a_source_has_to_fit_and_says_what_does_not() {
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("encoder.safetensors");
-    let wanted = [parameter("net.a.weight", &[2, 3]), parameter("net.b", &[4]), parameter("head.bias", &[5])];
+    let wanted =
+        [parameter("net.Mlp.a.weight", &[2, 3]), parameter("net.Mlp.b", &[4]), parameter("head.bias", &[5])];
     let write = |tensors: &[(&str, &[usize])]| {
         let named = tensors
             .iter()
@@ -93,20 +94,20 @@ fn a_source_has_to_fit_and_says_what_does_not() {
         Source::find(path.to_str().unwrap(), tmp.path()).unwrap().plan(&wanted)
     };
     for tensors in [
-        &[("net.a.weight", &[2, 3][..]), ("net.b", &[4]), ("decoder.bias", &[1])][..],
+        &[("net.Mlp.a.weight", &[2, 3][..]), ("net.Mlp.b", &[4]), ("decoder.bias", &[1])][..],
         &[("a.weight", &[2, 3]), ("b", &[4]), ("decoder.bias", &[1])],
     ] {
         let plan = write(tensors).unwrap();
         let names =
             |list: &[(String, Vec<usize>)]| list.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        assert_eq!(names(&plan.loaded), ["net.a.weight", "net.b"]);
+        assert_eq!(names(&plan.loaded), ["net.Mlp.a.weight", "net.Mlp.b"]);
         assert_eq!(names(&plan.left_out), ["decoder.bias"]);
         assert_eq!(names(&plan.new), ["head.bias"]);
     }
     let error = write(&[("net.a.weight", &[3, 2]), ("net.c", &[1])]).unwrap_err().to_string();
     for part in [
-        "net.a.weight is [3, 2], wanted [2, 3]",
-        "net.b is missing, wanted [4]",
+        "net.Mlp.a.weight is [3, 2], wanted [2, 3]",
+        "net.Mlp.b is missing, wanted [4]",
         "net.c [1] is not part of the model's encoder",
     ] {
         assert!(error.contains(part), "{error}");
