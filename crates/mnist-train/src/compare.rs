@@ -112,7 +112,7 @@ mod tests {
     fn counts_come_from_pairs_and_the_interval_is_walds() {
         let found = Difference::of(&[true, true, false, true], &[true, false, true, false]);
         assert_eq!((found.first_only, found.second_only, found.difference), (2, 1, 0.25));
-        // sqrt(2 + 1 - 1 / 4) / 4 * 1.959964 = 0.812569
-        assert!((found.interval[1] - 0.25 - 0.812_569).abs() < 1e-5, "{found:?}");
+        // scipy.stats.norm.ppf(.975) * sqrt(2 + 1 - 1 / 4) / 4
+        assert!((found.interval[1] - 0.25 - 0.812_558_142_416_161_2).abs() < 1e-12, "{found:?}");
     }
 }
