@@ -94,6 +94,7 @@ where
             mean: data.facts.mean,
             std: data.facts.std,
             settings: run.classify.clone(),
+            lora: None,
         };
         let [loader, _valid] = data.loaders::<HostBatch>().unwrap();
         let batches: Vec<HostBatch> = loader.epoch(0, 0).take(STEPS).collect();
