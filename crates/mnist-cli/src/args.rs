@@ -56,6 +56,14 @@ pub(crate) enum Command {
     Pretrain(Pretrain),
     /// Search for better settings of a recipe, chosen on validation
     Tune(Tune),
+    /// Train a classifier on the encoder of another model
+    Finetune(Finetune),
+    /// Tell classes apart by a trained encoder's features as they are
+    Probe(Probe),
+    /// Measure what a pretrained encoder is worth with few labels
+    FewLabels(FewLabels),
+    /// Test whether classifiers differ by more than chance on the test images
+    Compare(Compare),
     /// Measure a trained model on a split of the data
     Evaluate(Evaluate),
     /// Make new images with a trained model
@@ -97,11 +105,14 @@ pub(crate) struct Train {
     /// Passes over the training images
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
+    /// Labels to learn from, each class in its share; the other images are unlabelled
+    #[arg(long, value_name = "N")]
+    pub labels: Option<u64>,
     /// Change a setting of the recipe; may be given often
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Go on with a run that was stopped
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "seed", "epochs", "set", "data"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "seed", "epochs", "labels", "set", "data"])]
     pub resume: Option<String>,
     /// With --resume: go on from this checkpoint, not from the newest
     #[arg(long, value_name = "STEP-DIR", requires = "resume")]
@@ -194,6 +205,64 @@ pub(crate) fn plain(name: &str) -> Result<String, String> {
     } else {
         Err(format!("{name:?} is not a plain name: no slashes, no dot in front"))
     }
+}
+
+/// `finetune`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Finetune {
+    /// Where the encoder is from: a run (its directory or name), or a .safetensors file of an encoder's tensors
+    #[arg(long, value_name = "RUN|FILE", required_unless_present = "resume", conflicts_with = "resume")]
+    pub from: Option<String>,
+    /// All that `train` takes; the recipe is `finetune` if none is named.
+    #[command(flatten)]
+    pub train: Train,
+}
+
+/// `probe`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Probe {
+    /// A run with an encoder: its directory or name
+    pub run: String,
+    /// Numbers of labels
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "100,1000,55000")]
+    pub labels: Vec<usize>,
+    /// Draws of the labels
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+}
+
+/// `few-labels`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct FewLabels {
+    /// A recipe for every training: a file, or the name of a built-in one [default: few-labels]
+    pub recipe: Option<String>,
+    /// Where the encoder is from: a run (its directory or name), or a .safetensors file of an encoder's tensors
+    #[arg(long, value_name = "RUN|FILE")]
+    pub from: String,
+    /// Numbers of labels
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "10,50,100,500,1000")]
+    pub labels: Vec<usize>,
+    /// Seeds, each with labels of its own
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// What is compared
+    #[arg(long, value_name = "WAY,...", value_delimiter = ',', default_value = "scratch,full,head,lora,knn,logistic",
+          value_parser = ["scratch", "full", "head", "gradual", "layer-decay", "lora", "bias", "knn", "logistic"])]
+    pub ways: Vec<String>,
+    /// Change a setting of every training; may be given often
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Directory of the table; what is finished there is kept [default: few-labels-NAME among the runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// `compare`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Compare {
+    /// Two runs or more: their directories or names
+    #[arg(value_name = "RUN", num_args = 2.., required = true)]
+    pub runs_to_compare: Vec<String>,
 }
 
 /// `evaluate`.

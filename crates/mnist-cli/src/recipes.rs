@@ -15,6 +15,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("language-model-text", include_str!("../../../recipes/language-model-text.toml")),
     ("masked", include_str!("../../../recipes/masked.toml")),
     ("masked-text", include_str!("../../../recipes/masked-text.toml")),
+    ("finetune", include_str!("../../../recipes/finetune.toml")),
+    ("few-labels", include_str!("../../../recipes/few-labels.toml")),
     ("mlp", include_str!("../../../recipes/mlp.toml")),
     ("record", include_str!("../../../recipes/record.toml")),
     ("gan", include_str!("../../../recipes/gan.toml")),

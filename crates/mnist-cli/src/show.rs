@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mnist_data::Binarise;
-use mnist_train::{figures::Figures, learner::Event, log::MetricsLine, metrics::Evaluation};
+use mnist_train::{figures::Figures, finetune::Plan, learner::Event, log::MetricsLine, metrics::Evaluation};
 
 /// Whether stderr may have colours: a terminal, and no NO_COLOR (no-color.org).
 pub(crate) fn colours() -> bool {
@@ -151,6 +151,23 @@ fn values(line: &MetricsLine) -> String {
         .map(|(name, value)| format!("{} {value:.4}", name.replace('_', " ")))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// What a model takes from another one, module by module.
+pub(crate) fn start(from: &str, plan: &Plan) -> String {
+    let mut text = format!("from {from}:\n");
+    for (what, tensors) in [("loaded", &plan.loaded), ("left out", &plan.left_out), ("new", &plan.new)] {
+        let module = |path: &str| path.rsplit_once('.').map_or(path, |(module, _)| module).to_string();
+        for tensors in tensors.chunk_by(|(a, _), (b, _)| module(a) == module(b)) {
+            let Some((path, _)) = tensors.first() else { continue };
+            let shapes: Vec<_> = tensors
+                .iter()
+                .map(|(path, shape)| format!("{} {shape:?}", path.rsplit('.').next().unwrap_or(path)))
+                .collect();
+            text.push_str(&format!("  {what:<8}  {:<28} {}\n", module(path), shapes.join(", ")));
+        }
+    }
+    text
 }
 
 /// Figures of a split, for reading.

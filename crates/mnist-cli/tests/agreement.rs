@@ -94,6 +94,7 @@ where
             mean: data.facts.mean,
             std: data.facts.std,
             settings: run.classify.clone(),
+            lora: None,
         };
         let [loader, _valid] = data.loaders::<HostBatch>().unwrap();
         let batches: Vec<HostBatch> = loader.epoch(0, 0).take(STEPS).collect();
@@ -163,8 +164,15 @@ fn two_devices_of_wgpu_train_as_one_does() {
         let saved = SavedRun { run: run.clone(), facts: data.facts.clone(), provenance };
         let (dir, _lock) = RunDir::create(&home.path().join("run"), &saved).unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
-        let session =
-            Session { run: &run, dir: &dir, data: &data, resume: None, stop: &stop, tell: &mut |_| {} };
+        let session = Session {
+            run: &run,
+            dir: &dir,
+            data: &data,
+            resume: None,
+            source: None,
+            stop: &stop,
+            tell: &mut |_| {},
+        };
         registry::fit::<Autodiff<Wgpu>>(&data.facts, session, devices).unwrap();
         read_metrics(&dir.metrics()).unwrap()
     };

@@ -78,9 +78,13 @@ impl Images {
         &self.data
     }
 
+    /// Whether the label of an example is shown.
+    pub fn is_labelled(&self, index: usize) -> bool {
+        self.labelled.as_ref().is_none_or(|shown| shown.get(index) == Some(&true))
+    }
+
     fn label(&self, index: usize) -> i32 {
-        let shown = self.labelled.as_ref().is_none_or(|shown| shown.get(index) == Some(&true));
-        if shown { self.data.label(index).map_or(0, i32::from) } else { UNLABELLED }
+        if self.is_labelled(index) { self.data.label(index).map_or(0, i32::from) } else { UNLABELLED }
     }
 }
 

@@ -126,6 +126,18 @@ impl Loader {
         Self { source: Arc::new(self.source.as_ref().clone().binarise(how)), ..self }
     }
 
+    /// Shows the labels of these examples only.
+    pub fn labelled(self, examples: &[usize]) -> Self {
+        Self { source: Arc::new(self.source.as_ref().clone().labelled(examples)), ..self }
+    }
+
+    /// The examples with labels only; a batch has as many of them at most as there are.
+    pub fn only_labelled(mut self) -> Self {
+        self.indices.retain(|&index| self.source.is_labelled(index));
+        self.batch_size = self.batch_size.min(self.indices.len()).max(1);
+        self
+    }
+
     /// The set that the examples are of.
     pub fn data(&self) -> &LabelledImages {
         self.source.data()

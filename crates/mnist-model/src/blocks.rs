@@ -4,13 +4,15 @@
 //! arXiv 1502.01852, eq. 10). Biases: zero. Layers with no ReLU behind them: Glorot & Bengio (2010), eq. 16.
 //! Burn's own layers would draw biases from the weight's distribution; we set them to zero as the papers do.
 
+mod lora;
 mod norm;
 
+pub use lora::{Lora, LoraConfig};
 pub use norm::{BatchNorm, LayerNorm, batch_norm, batch_norm_from_zero, layer_norm};
 
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{Tensor, backend::Backend},
+    tensor::{Tensor, activation::relu, backend::Backend},
 };
 use cpu_ops::{Conv2dOptions, ConvTranspose2dOptions};
 
@@ -61,6 +63,11 @@ impl<B: Backend> Conv<B> {
     /// As [`Conv::forward`], then 2x2 max-pooling, which halves height and width again (rounded down), and ReLU.
     pub fn forward_pool_relu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         self.fused(x, Conv2dOptions { relu: true, max_pool: true, ..Default::default() })
+    }
+
+    /// Whether something of it is being trained.
+    pub fn trains(&self) -> bool {
+        self.weight.is_require_grad() || self.bias.as_ref().is_some_and(|bias| bias.is_require_grad())
     }
 
     fn fused(&self, x: Tensor<B, 4>, then: Conv2dOptions) -> Tensor<B, 4> {
@@ -126,6 +133,8 @@ pub struct Linear<B: Backend> {
     pub weight: Param<Tensor<B, 2>>,
     /// `[outputs]`.
     pub bias: Option<Param<Tensor<B, 1>>>,
+    /// What is added to the weight while it is being adapted.
+    pub lora: Option<Lora<B>>,
 }
 
 /// A fully connected layer that a ReLU follows: He initialisation, zero bias.
@@ -147,19 +156,40 @@ fn linear<B: Backend>(inputs: usize, outputs: usize, init: Initializer, device: 
     Linear {
         weight: init.init_with([inputs, outputs], Some(inputs), Some(outputs), device),
         bias: Some(Initializer::Zeros.init([outputs], device)),
+        lora: None,
     }
 }
 
 impl<B: Backend> Linear<B> {
     /// `[..., inputs]` to `[..., outputs]`.
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        cpu_ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        let y = cpu_ops::linear(x.clone(), self.weight.val(), self.bias.as_ref().map(Param::val));
+        match &self.lora {
+            Some(lora) => y + lora.forward(x),
+            None => y,
+        }
     }
 
     /// As [`Linear::forward`], then ReLU.
     pub fn forward_relu<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        if self.lora.is_some() {
+            return relu(self.forward(x));
+        }
         cpu_ops::linear_relu(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
+
+    /// Whether something of it is being trained: what is frozen drops nothing out.
+    pub fn trains(&self) -> bool {
+        let bias = self.bias.as_ref().is_some_and(|bias| bias.is_require_grad());
+        bias || self.weight.is_require_grad() || self.lora.is_some()
+    }
+}
+
+/// Dropout of what a layer gives while the layer is being trained: what is frozen drops nothing out.
+///
+/// `x` of any shape; `share` in [0, 1).
+pub fn dropout_of<B: Backend, const D: usize>(x: Tensor<B, D>, share: f64, trains: bool) -> Tensor<B, D> {
+    if trains { cpu_ops::dropout(x, share) } else { x }
 }
 
 fn he_normal() -> Initializer {

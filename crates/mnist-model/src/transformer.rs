@@ -9,10 +9,10 @@ use burn::{
     module::Module,
     tensor::{Tensor, backend::Backend},
 };
-use cpu_ops::{AttentionOptions, attention, dropout, gelu, self_attention};
+use cpu_ops::{AttentionOptions, attention, gelu, self_attention};
 
 use crate::{
-    blocks::{LayerNorm, Linear, layer_norm, normal_linear},
+    blocks::{LayerNorm, Linear, LoraConfig, dropout_of, layer_norm, normal_linear},
     nets::{at_least_one, not_absurd, share},
 };
 
@@ -87,6 +87,15 @@ impl<B: Backend> Transformer<B> {
             x = block.forward(x, sight); // [batch, tokens, width]
         }
         self.norm.forward(x)
+    }
+
+    /// With something to learn beside each frozen product; see [`Lora`](crate::blocks::Lora).
+    ///
+    /// # Errors
+    /// As [`Linear::adapted`].
+    pub fn adapted(mut self, lora: &LoraConfig) -> Result<Self, String> {
+        self.blocks = self.blocks.into_iter().map(|block| block.adapted(lora)).collect::<Result<_, _>>()?;
+        Ok(self)
     }
 
     /// More tokens of sequences whose beginning is in the cache; a decoder's sight. Without dropout.
@@ -167,7 +176,7 @@ impl<B: Backend> Block<B> {
         let how = AttentionOptions { heads: self.heads, causal: sight == Sight::Past, ..Default::default() };
         let qkv = self.qkv.forward(self.norm1.forward(x.clone())); // [batch, tokens, 3 * width]
         let y = self.mix.forward(self_attention(qkv, how)); // [batch, tokens, width]
-        self.feed_forward(x + dropout(y, self.dropout))
+        self.feed_forward(x + dropout_of(y, self.dropout, self.mix.trains()))
     }
 
     /// As [`Block::forward`] of a decoder, after what has been seen, which the new tokens are put behind.
@@ -188,7 +197,13 @@ impl<B: Backend> Block<B> {
     fn feed_forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let y = gelu(self.expand.forward(self.norm2.forward(x.clone()))); // [batch, tokens, hidden]
         let y = self.contract.forward(y); // [batch, tokens, width]
-        x + dropout(y, self.dropout)
+        x + dropout_of(y, self.dropout, self.contract.trains())
+    }
+
+    fn adapted(self, lora: &LoraConfig) -> Result<Self, String> {
+        let [qkv, mix, expand, contract] =
+            [self.qkv, self.mix, self.expand, self.contract].map(|layer| layer.adapted(lora));
+        Ok(Self { qkv: qkv?, mix: mix?, expand: expand?, contract: contract?, ..self })
     }
 }
 

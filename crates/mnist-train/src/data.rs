@@ -5,7 +5,7 @@
 use std::{path::Path, sync::Arc};
 
 use mnist_data::{
-    DataSet, Examples, HostBatch, HostTokens, LabelledImages, Loader, Sequences, Split, Statistics,
+    DataSet, Examples, HostBatch, HostTokens, Key, LabelledImages, Loader, Sequences, Split, Statistics,
 };
 
 use crate::{
@@ -48,6 +48,14 @@ impl AnyLoader {
         match self {
             Self::Images(loader) => Self::Images(loader.first(count)),
             Self::Tokens(loader) => Self::Tokens(loader.first(count)),
+        }
+    }
+
+    /// Each image once and not distorted, whatever its objective wants.
+    pub fn plain(self) -> Self {
+        match self {
+            Self::Images(loader) => Self::Images(loader.views(Vec::new())),
+            other => other,
         }
     }
 
@@ -172,6 +180,7 @@ impl TrainingData {
                 images.len()
             )));
         }
+        let labelled = labelled(run, &images, &train, facts.classes.len())?;
         if run.batch_size > train.len() {
             return Err(TrainError::Settings(format!(
                 "batch_size is {}, more than the {} training images",
@@ -179,11 +188,14 @@ impl TrainingData {
                 train.len()
             )));
         }
-        let train = Loader::new(images.clone(), train, run.batch_size)?
+        let mut train = Loader::new(images.clone(), train, run.batch_size)?
             .augment(run.augment.clone())
             .binarise(run.data.binarise)
             .seed(run.seed)
             .workers(run.data.workers);
+        if let Some(labelled) = labelled {
+            train = train.labelled(&labelled);
+        }
         let valid = Loader::new(images, valid, EVALUATION_BATCH)?.binarise(run.data.binarise);
         Ok(Self {
             train: registry::prepare(run, AnyLoader::Images(train))?,
@@ -214,6 +226,36 @@ pub(crate) fn check_test_header(set: &DataSet, [rows, cols]: [usize; 2]) -> Resu
             reason: format!("its dimensions are {found:?}; wanted some images of {rows} x {cols}"),
         }),
     }
+}
+
+/// The examples whose labels are known, where that is not all: each class in its share, a function of the run's seed.
+fn labelled(
+    run: &Run,
+    images: &LabelledImages,
+    train: &[usize],
+    classes: usize,
+) -> Result<Option<Vec<usize>>> {
+    let count = run.data.labels;
+    let refused = |wanted: String| {
+        Err(TrainError::Settings(format!("data.labels is {count}; it has to be 0 (all) or {wanted}")))
+    };
+    if count == 0 || count == train.len() {
+        return Ok(None);
+    }
+    if count < classes {
+        return refused(format!("{classes} at least, one for each class"));
+    }
+    if count > train.len() {
+        return refused(format!("at most the {} training images", train.len()));
+    }
+    let labels: Vec<u8> = train.iter().filter_map(|&i| images.label(i)).collect();
+    let drawn = draw(&labels, count, run.seed)?;
+    Ok(Some(drawn.into_iter().filter_map(|place| train.get(place).copied()).collect()))
+}
+
+/// Places of `count` examples, fewer than there are, each class in its share: a function of its arguments.
+pub(crate) fn draw(labels: &[u8], count: usize, seed: u64) -> Result<Vec<usize>> {
+    Ok(Split::stratified(labels, count, Key::new(seed).named("labels").seed())?.valid)
 }
 
 /// Which images of the training file train and which validate.

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use burn::tensor::backend::Backend;
 use mnist_data::{DataSet, Examples, Images, Key, LabelledImages, Loader, Stream, Task};
-use mnist_model::objectives::Objective;
+use mnist_model::objectives::{CLASS, Objective};
 
 use crate::{
-    data::{AnyLoader, EVALUATION_BATCH, split},
+    data::{AnyLoader, EVALUATION_BATCH, Kind, split},
     error::{Result, TrainError},
-    metrics::Predictions,
+    metrics::{Predictions, macro_f1},
     registry::{self, Trained},
     report::Mistake,
     rundir::SavedRun,
@@ -98,21 +98,36 @@ fn load_text(
     Ok(AnyLoader::Tokens(token_data::text_loader(&saved.run, stream, task, limit)?))
 }
 
-/// Means of all scores over a split, each summed in double precision. What the model draws is the same each time.
+/// Means of all scores over a split, each summed in double precision, and the macro F1 of predicted classes. What the
+/// model draws is the same each time.
 pub fn scores<B: Backend, M: Objective<B>>(
     model: &M,
     data: &Loader<<M::Input as Examples>::Source>,
     device: &B::Device,
-) -> BTreeMap<String, f64> {
+) -> BTreeMap<String, f64>
+where
+    M::Input: Kind,
+{
+    let mut answers = Vec::new();
     let mut sums = BTreeMap::<String, f64>::new();
     for (i, batch) in data.in_order().enumerate() {
         seed::<B>(i, device);
+        let labels = M::Input::labels(&batch).to_vec();
         for score in model.scores(batch.to_device(device)) {
+            if score.unit == CLASS {
+                let predicted =
+                    score.values.into_data().iter::<f32>().map(|c| c as usize).collect::<Vec<_>>();
+                answers.extend(labels.iter().map(|label| *label as usize).zip(predicted));
+                continue;
+            }
             let sum: f64 = score.values.into_data().iter::<f32>().map(f64::from).sum();
             *sums.entry(score.name.to_string()).or_default() += sum;
         }
     }
     sums.values_mut().for_each(|sum| *sum /= data.len() as f64);
+    if !answers.is_empty() {
+        sums.insert("macro_f1".into(), macro_f1(&answers));
+    }
     model.conclude(sums)
 }
 

@@ -26,14 +26,16 @@ use crate::{
     checkpoint::{self, Best, Checkpoint, LearnerState},
     data::{Kind, TrainingData},
     error::{Result, TrainError},
-    evaluate, grid,
+    evaluate,
+    finetune::Source,
+    grid,
     log::{MetricsLine, MetricsLog, TimingLine, append_timing},
     optimizer::{Average, Optimizer, clip_factor, global_norm, kept_share},
     publish::save_pictures,
     replicas::{Parts, Replicas},
     run::Run,
     rundir::RunDir,
-    tensors::{flatten, replace, unflatten, unflatten_trained},
+    tensors::{flatten, replace, set_trained, unflatten, unflatten_trained},
     weights,
 };
 
@@ -47,6 +49,8 @@ pub struct Session<'a> {
     pub data: &'a TrainingData,
     /// The checkpoint to go on from; `None` starts anew.
     pub resume: Option<PathBuf>,
+    /// The encoder that a new training starts from; a checkpoint needs it no more.
+    pub source: Option<&'a Source>,
     /// Set from outside to stop after the current step, with a checkpoint.
     pub stop: &'a AtomicBool,
     /// Told what happens, for showing it.
@@ -115,7 +119,7 @@ where
     C::Input: Kind,
     C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>> + 'static,
 {
-    let Session { run, dir, data, resume, stop, tell } = session;
+    let Session { run, dir, data, resume, source, stop, tell } = session;
     let [device, others @ ..] = devices else {
         return Err(TrainError::Settings("no device was chosen".into()));
     };
@@ -133,6 +137,9 @@ where
     B::seed(device, Key::new(run.seed).named("weights").seed());
     let mut model = config.init::<B>(device).map_err(TrainError::Settings)?;
     let params = parameters::<B, _>(&model);
+    if let (Some(source), None) = (source, &resume) {
+        model = source.start::<B, _>(model, &params, device)?;
+    }
     let mut optimizer = Optimizer::<B::InnerBackend>::new(&run.optimizer, &params);
     let mut average = (run.ema.decay > 0.0).then(|| flatten::<B::InnerBackend, _>(&model.valid()));
     let mut state = LearnerState { settings: settings.clone(), ..Default::default() };
@@ -147,22 +154,35 @@ where
     checkpoint::discard_after(&dir.checkpoints(), (state.step > 0).then_some(state.step))?;
     let mut metrics = MetricsLog::open(&dir.metrics(), state.metrics_length)?;
 
-    let steps_per_epoch = train.steps_per_epoch().div_ceil(run.accumulate);
-    let total = steps_per_epoch * run.epochs;
+    // A pass reads every example once; an epoch ends in validation and is a pass, unless the steps are given.
+    let steps_per_pass = train.steps_per_epoch().div_ceil(run.accumulate);
+    let (steps_per_epoch, total) = match run.steps {
+        0 => (steps_per_pass, steps_per_pass * run.epochs),
+        steps => (steps.div_ceil(run.epochs), steps),
+    };
+    let rates = run.finetune.rates(&params);
     let mut window = Window::new(std::mem::take(&mut state.window));
     let mut clock = Clock::new(state.train_seconds);
     tell(Event::Begun {
         step: state.step,
         total,
         per_epoch: steps_per_epoch,
-        parameters: params.iter().filter(|p| p.trained).map(Parameter::len).sum(),
+        parameters: trained_values(&params, &run.finetune.frozen(&params, state.step / steps_per_epoch)),
     });
 
     while !state.finished {
-        let epoch = state.step / steps_per_epoch;
-        let mut batches = train.epoch(epoch, state.step % steps_per_epoch * run.accumulate);
-        let mut epoch_ended = false;
-        while !epoch_ended {
+        let pass = state.step / steps_per_pass;
+        let mut batches = train.epoch(pass, state.step % steps_per_pass * run.accumulate);
+        let mut pass_ended = false;
+        while !pass_ended && !state.finished {
+            let epoch = state.step / steps_per_epoch;
+            let frozen = run.finetune.frozen(&params, epoch);
+            if optimizer.frozen != frozen {
+                let trained = params.iter().zip(&frozen).map(|(p, frozen)| p.trained && !frozen).collect();
+                model = set_trained::<B, _>(model, trained);
+                optimizer.frozen = frozen;
+            }
+
             // One update: learning rate, batches, losses, gradients, new values.
             let lr = run.schedule.lr_at(state.step, total);
             let group: Vec<C::Input> = batches.by_ref().take(run.accumulate).collect();
@@ -178,13 +198,14 @@ where
                 let last = number + 1 == phases.len();
                 let moving = average.as_mut().filter(|_| last).map(|values| Average { values, keep });
                 let rate = lr * phase.learning_rate;
-                model = replace::<B, _>(model, optimizer.step(|_| rate, grads, factor, moving));
+                model = replace::<B, _>(model, optimizer.step(|i| rate * rates[i], grads, factor, moving));
                 parts.append(found.parts, phase.loss);
             }
             state.step += 1;
             window.push(lr, parts);
             clock.trained(examples);
-            epoch_ended = state.step.is_multiple_of(steps_per_epoch);
+            pass_ended = state.step.is_multiple_of(steps_per_pass);
+            let epoch_ended = state.step.is_multiple_of(steps_per_epoch) || state.step == total;
 
             // Log: the only place where numbers leave the device.
             let stopping = stop.load(Ordering::Relaxed);
@@ -264,8 +285,14 @@ where
     let best = state.best.as_ref().map_or(state.step, |best| best.step);
     let path = checkpoint::path_of(&dir.checkpoints(), best);
     let chosen = checkpoint::load_chosen::<B::InnerBackend>(&path, &params, &settings, device)?;
+    let (params, chosen) = run.finetune.merged(params, chosen);
     weights::save_weights(&dir.model(), &params, &chosen, &settings)?;
     Ok(Outcome::Finished(state))
+}
+
+/// Number of values that training moves.
+fn trained_values(params: &[Parameter], frozen: &[bool]) -> usize {
+    params.iter().zip(frozen).filter(|(p, frozen)| p.trained && !**frozen).map(|(p, _)| p.len()).sum()
 }
 
 /// The gradients that move something in a phase.

@@ -15,10 +15,13 @@
 //! ```
 
 pub mod checkpoint;
+pub mod compare;
 pub mod data;
 mod error;
 pub mod evaluate;
+pub mod few_labels;
 pub mod figures;
+pub mod finetune;
 pub mod foreign;
 pub mod frechet;
 pub mod grid;
@@ -29,6 +32,7 @@ pub mod log;
 pub mod metrics;
 pub mod optimizer;
 pub mod plot;
+pub mod probe;
 pub mod publish;
 pub mod registry;
 mod replicas;

@@ -275,6 +275,20 @@ impl Evaluation {
     }
 }
 
+/// Mean F1 of the classes that occur among (label, prediction) pairs, as [`Evaluation::macro_f1`]; 0 without pairs.
+pub fn macro_f1(answers: &[(usize, usize)]) -> f64 {
+    let classes = answers.iter().map(|(label, predicted)| label.max(predicted) + 1).max().unwrap_or(0);
+    let mut counts = vec![[0u64; 2]; classes]; // of each class: right ones, labels and predictions together
+    for &(label, predicted) in answers {
+        counts[label][0] += u64::from(label == predicted);
+        counts[label][1] += 1;
+        counts[predicted][1] += 1;
+    }
+    let occurring = counts.iter().filter(|[_, seen]| *seen > 0);
+    let f1s: Vec<f64> = occurring.map(|[right, seen]| 2.0 * *right as f64 / *seen as f64).collect();
+    f1s.iter().sum::<f64>() / f1s.len().max(1) as f64
+}
+
 fn per_class(confusion: &[Vec<u64>], names: &[String]) -> Vec<ClassMetrics> {
     let ratio = |a: u64, b: u64| if b == 0 { 0.0 } else { a as f64 / b as f64 };
     let one = |(class, name): (usize, &String)| {

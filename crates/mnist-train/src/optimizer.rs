@@ -108,6 +108,8 @@ pub struct Optimizer<B: Backend> {
     /// One for each tensor, in the module's order; `None` before its first update.
     pub slots: Vec<Option<Slot<B>>>,
     decayed: Vec<bool>,
+    /// Which tensors are left as they are, and their moving average with them.
+    pub frozen: Vec<bool>,
 }
 
 impl<B: Backend> Optimizer<B> {
@@ -117,6 +119,7 @@ impl<B: Backend> Optimizer<B> {
             settings: settings.clone(),
             slots: vec![None; parameters.len()],
             decayed: parameters.iter().map(|p| p.shape.len() > 1).collect(),
+            frozen: vec![false; parameters.len()],
         }
     }
 
@@ -132,17 +135,19 @@ impl<B: Backend> Optimizer<B> {
         factor: Option<Tensor<B, 1>>,
         average: Option<Average<'a, B>>,
     ) -> impl FnMut(Tensor<B, 1>) -> Tensor<B, 1> {
-        let Self { settings, slots, decayed } = self;
-        let mut tensors = gradients.into_iter().zip(slots.iter_mut().zip(decayed.iter())).enumerate();
+        let Self { settings, slots, decayed, frozen } = self;
+        let of_tensors = slots.iter_mut().zip(decayed.iter()).zip(frozen.iter());
+        let mut tensors = gradients.into_iter().zip(of_tensors).enumerate();
         let (mut old, mut averaged) = match average {
             Some(Average { values, keep }) => (std::mem::take(values).into_iter(), Some((values, keep))),
             None => (Vec::new().into_iter(), None),
         };
         move |value| {
-            let (i, (gradient, (slot, decayed))) =
+            let (i, (gradient, ((slot, decayed), frozen))) =
                 tensors.next().unwrap_or_else(|| unreachable!("as many as tensors"));
             let keep = averaged.as_ref().map_or(0.0, |(_, keep)| *keep);
-            let (value, average) = match gradient {
+            let (value, average) = match gradient.filter(|_| !frozen) {
+                None if *frozen => (value, old.next()),
                 None => {
                     let average = old.next().map(|average| moving_average(average, value.clone(), keep));
                     (value, average)

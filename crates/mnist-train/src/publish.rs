@@ -119,10 +119,16 @@ pub fn load_model<B: Backend>(
     saved: &SavedRun,
     device: &B::Device,
 ) -> Result<Box<dyn registry::Trained<B>>> {
-    if !dir.model().exists() {
-        return Err(TrainError::Unfinished { path: dir.path().to_path_buf() });
-    }
+    finished(dir)?;
     registry::load::<B>(&saved.run, &saved.facts, &dir.model(), &dir.settings_digest()?, device)
+}
+
+/// Whether a run has weights.
+///
+/// # Errors
+/// [`TrainError::Unfinished`].
+pub(crate) fn finished(dir: &RunDir) -> Result<()> {
+    if dir.model().exists() { Ok(()) } else { Err(TrainError::Unfinished { path: dir.path().to_path_buf() }) }
 }
 
 /// The figures of the test split, if the run has them.

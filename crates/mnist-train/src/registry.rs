@@ -11,7 +11,7 @@ use mnist_model::{
         AutoencoderConfig, ChosenBy, ClassifyConfig, ContrastiveConfig, GanConfig, LanguageModelConfig,
         MaskedConfig, Objective, ObjectiveConfig, VIEWS, VaeConfig,
     },
-    parameters::{parameters, summary},
+    parameters::{Parameter, parameters, summary},
 };
 
 use crate::{
@@ -28,12 +28,17 @@ use crate::{
 };
 
 /// An objective's configuration, as a run's settings and the data's facts give it.
-trait FromRun: ObjectiveConfig {
+trait FromRun: ObjectiveConfig + Sized {
     fn from_run(run: &Run, facts: &Facts) -> Self;
 
     /// What is to be told of token sequences, if it learns from such.
     fn task(_run: &Run) -> Option<Task> {
         None
+    }
+
+    /// As it is while it is trained: with what is added for that alone.
+    fn in_training(run: &Run, facts: &Facts) -> Self {
+        Self::from_run(run, facts)
     }
 
     /// The examples as it wants them, where a run's settings do not say it all.
@@ -52,6 +57,18 @@ impl FromRun for ClassifyConfig {
             mean: facts.mean,
             std: facts.std,
             settings: run.classify.clone(),
+            lora: None,
+        }
+    }
+
+    fn in_training(run: &Run, facts: &Facts) -> Self {
+        Self { lora: run.finetune.lora(), ..Self::from_run(run, facts) }
+    }
+
+    fn prepare(run: &Run, loader: AnyLoader) -> AnyLoader {
+        match loader {
+            AnyLoader::Images(loader) if run.data.labels > 0 => AnyLoader::Images(loader.only_labelled()),
+            loader => loader,
         }
     }
 }
@@ -73,17 +90,18 @@ pub trait Trained<B: Backend>: Send {
     /// As [`Trained::scores`].
     fn probabilities(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<Probabilities>>;
 
+    /// Features of a split's examples as they are, row after row, and their width, if the model has an encoder; see
+    /// [`Objective::features`].
+    ///
+    /// # Errors
+    /// As [`Trained::scores`].
+    fn features(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<(Vec<f32>, usize)>>;
+
     /// Pictures of the first batch of a split, the bytes of a PNG each; see [`Objective::pictures`].
     ///
     /// # Errors
     /// As [`Trained::scores`]; what drawing can meet.
     fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>>;
-
-    /// Features of a split, row after row, and their width, if the model has an encoder; see [`Objective::features`].
-    ///
-    /// # Errors
-    /// As [`Trained::scores`].
-    fn features(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<(Vec<f32>, usize)>>;
 
     /// Importance-weighted likelihood of a split with so many samples, if the model has one; see [`likelihood::of`].
     ///
@@ -119,18 +137,19 @@ where
         Ok(Some((all, labels)))
     }
 
-    fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>> {
-        Ok(grid::of(self, M::Input::wanted(data)?, device)?)
-    }
-
     fn features(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<(Vec<f32>, usize)>> {
-        let (mut all, mut wide) = (Vec::new(), 0);
-        for batch in M::Input::wanted(data)?.in_order() {
+        let (mut all, mut width) = (Vec::new(), 0);
+        for (i, batch) in M::Input::wanted(&data.clone().plain())?.in_order().enumerate() {
+            evaluate::seed::<B>(i, device);
             let Some(found) = Objective::features(self, batch.to_device(device)) else { return Ok(None) };
-            wide = found.dims()[1];
+            [_, width] = found.dims();
             all.extend(found.into_data().iter::<f32>());
         }
-        Ok(Some((all, wide)))
+        Ok(Some((all, width)))
+    }
+
+    fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        Ok(grid::of(self, M::Input::wanted(data)?, device)?)
     }
 
     fn likelihood(&self, data: &AnyLoader, samples: usize, device: &B::Device) -> Result<Option<Likelihood>> {
@@ -255,7 +274,21 @@ macro_rules! objectives {
             devices: &[B::Device],
         ) -> Result<Outcome> {
             match session.run.objective.as_str() {
-                $($name => learner::fit::<B, $config>(&<$config>::from_run(session.run, facts), session, devices),)*
+                $($name => learner::fit::<B, $config>(&<$config>::in_training(session.run, facts), session, devices),)*
+                other => Err(unknown(other)),
+            }
+        }
+
+        /// The tensors that a run trains and starts from.
+        ///
+        /// # Errors
+        /// [`TrainError::Settings`] for settings that make no model.
+        pub fn trained<B: Backend>(run: &Run, facts: &Facts, device: &B::Device) -> Result<Vec<Parameter>> {
+            match run.objective.as_str() {
+                $($name => {
+                    let config = <$config>::in_training(run, facts);
+                    Ok(parameters(&config.init::<B>(device).map_err(TrainError::Settings)?))
+                })*
                 other => Err(unknown(other)),
             }
         }
@@ -353,7 +386,7 @@ macro_rules! objectives {
         ) -> Result<Box<dyn Trained<B>>> {
             match run.objective.as_str() {
                 $($name => {
-                    let model = <$config>::from_run(run, facts).init::<B>(device).map_err(TrainError::Settings)?;
+                    let model = <$config>::in_training(run, facts).init::<B>(device).map_err(TrainError::Settings)?;
                     let values = checkpoint::load_chosen(checkpoint, &parameters(&model), settings, device)?;
                     Ok(Box::new(unflatten(model, values)))
                 })*

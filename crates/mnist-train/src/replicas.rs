@@ -39,7 +39,7 @@ use mnist_model::objectives::{Objective, ObjectiveConfig, Progress};
 use crate::{
     error::{Result, TrainError},
     optimizer::accumulate,
-    tensors::{flatten, gradients, unflatten_trained},
+    tensors::{flatten, gradients, set_trained, trained, unflatten_trained},
 };
 
 /// Gradients in the order of [`flatten`], and the named losses, all on the main device.
@@ -128,13 +128,15 @@ impl<B: AutodiffBackend, E: Examples> Replicas<B, E> {
             }
             let parts = batch.split(1 + self.others.len());
             let together = Arc::new(Barrier::new(parts.len()));
+            let trained = if self.others.is_empty() { Vec::new() } else { trained::<B, M>(model) };
             let mut parts = parts.into_iter();
             let Some(own) = parts.next() else { continue };
             let mut busy = Vec::new();
             for (device, (worker, part)) in self.others.iter().zip(parts).enumerate() {
                 let seed = key.with(1 + device as u64).seed();
                 let forward = Forward(Arc::clone(&together));
-                worker.begin(Task { weights: weights.clone(), part, images, seed, at, forward });
+                let (weights, trained) = (weights.clone(), trained.clone());
+                worker.begin(Task { weights, trained, part, images, seed, at, forward });
                 busy.push(worker);
             }
             let own = (own, at);
@@ -175,6 +177,8 @@ fn part_gradients<B: AutodiffBackend, M: Objective<B> + AutodiffModule<B>>(
 /// What a worker is given: all of it lies on the host.
 struct Task<E> {
     weights: Vec<TensorData>,
+    /// Which of them are trained.
+    trained: Vec<bool>,
     part: E,
     images: usize,
     seed: u64,
@@ -212,9 +216,9 @@ impl<B: AutodiffBackend, E: Examples> Worker<B, E> {
     {
         let (tasks, inbox) = channel();
         let (outbox, found) = channel();
-        let mut work = move |Task { weights, part, images, seed, at, forward }: Task<E>| {
+        let mut work = move |Task { weights, trained, part, images, seed, at, forward }: Task<E>| {
             let weights = weights.into_iter().map(|w| Tensor::from_data(w, &device)).collect();
-            model = unflatten_trained::<B, _>(model.clone(), weights);
+            model = set_trained::<B, _>(unflatten_trained::<B, _>(model.clone(), weights), trained);
             let Found { gradients, parts } =
                 part_gradients::<B, M>(&model, (part, at), images, seed, &device, forward);
             Answer {

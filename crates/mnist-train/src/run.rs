@@ -19,6 +19,7 @@ use toml::{Table, Value};
 
 use crate::{
     error::{Result, TrainError},
+    finetune::FinetuneSettings,
     optimizer::OptimizerSettings,
     schedule::Schedule,
     token_data::TokenSettings,
@@ -34,8 +35,11 @@ pub struct Run {
     pub net: String,
     /// Seed of every random draw but the split.
     pub seed: u64,
-    /// Passes over the training split.
+    /// Passes over the training split; where `steps` is set, the number of equal parts of them, each followed by
+    /// validation.
     pub epochs: usize,
+    /// Updates of the whole training; 0 is as many as `epochs` passes have.
+    pub steps: usize,
     /// Images in a batch.
     pub batch_size: usize,
     /// Batches whose gradients are averaged into one update.
@@ -56,6 +60,8 @@ pub struct Run {
     pub checkpoint: CheckpointSettings,
     /// When to log.
     pub log: LogSettings,
+    /// Starting from another model.
+    pub finetune: FinetuneSettings,
     /// The objective `classify`.
     pub classify: ClassifySettings,
     /// The objective `autoencoder`.
@@ -95,6 +101,9 @@ pub struct DataSettings {
     pub limit: usize,
     /// How grey pixels become black or white: `none`, `dynamic` or `static`. Likelihoods are of one of them.
     pub binarise: Binarise,
+    /// Use the labels of N images of the training split only, each class in its share, drawn by the run's seed; the
+    /// rest is unlabelled. 0 is all.
+    pub labels: usize,
     /// Threads that prepare batches ahead; the bits do not depend on it.
     pub workers: usize,
 }
@@ -142,6 +151,7 @@ impl Default for Run {
             net: "cnn".into(),
             seed: 1,
             epochs: 8,
+            steps: 0,
             batch_size: 64,
             accumulate: 1,
             data: DataSettings::default(),
@@ -152,6 +162,7 @@ impl Default for Run {
             early_stopping: EarlyStopping::default(),
             checkpoint: CheckpointSettings::default(),
             log: LogSettings::default(),
+            finetune: FinetuneSettings::default(),
             classify: ClassifySettings::default(),
             autoencoder: AutoencoderSettings::default(),
             contrastive: ContrastiveSettings::default(),
@@ -174,6 +185,7 @@ impl Default for DataSettings {
             validation: 5_000,
             split_seed: 0,
             limit: 0,
+            labels: 0,
             binarise: Binarise::None,
             workers: 1,
         }
@@ -199,7 +211,16 @@ impl Run {
     /// [`TrainError::Settings`]: an unknown key (with the nearest known ones), a wrong type, a value that makes
     /// no sense.
     pub fn resolve(recipe: Option<(&str, &Path)>, sets: &[String]) -> Result<Self> {
+        Self::resolve_over(Table::new(), recipe, sets)
+    }
+
+    /// As [`Run::resolve`], with defaults that `base` changes.
+    ///
+    /// # Errors
+    /// As [`Run::resolve`].
+    pub fn resolve_over(base: Table, recipe: Option<(&str, &Path)>, sets: &[String]) -> Result<Self> {
         let mut table = defaults()?;
+        merge(&mut table, base, "").map_err(TrainError::Settings)?;
         if let Some((text, name)) = recipe {
             let in_file = |e: String| TrainError::Settings(format!("{}: {e}", name.display()));
             let mut given: Table = text.parse().map_err(|e: toml::de::Error| in_file(e.to_string()))?;
@@ -259,6 +280,12 @@ impl Run {
                 return Err(format!("{name} is {value}; it has to be 1 to 1000000"));
             }
         }
+        if self.steps > 0 && self.steps < self.epochs {
+            return Err(format!(
+                "steps is {}; it has to be 0 (as `epochs` says) or as many as `epochs`, {}",
+                self.steps, self.epochs
+            ));
+        }
         if !(0.0..1.0).contains(&self.ema.decay) {
             return Err(format!(
                 "ema.decay is {}; it has to be 0 (off) or more, and below 1",
@@ -273,6 +300,7 @@ impl Run {
                 "data.name is {name:?}; it has to be a plain name, of letters, digits, - and _"
             ));
         }
+        self.finetune.check()?;
         self.schedule.check()?;
         self.optimizer.check()?;
         self.augment.validate().map_err(|e| e.to_string())

@@ -100,3 +100,30 @@ where
     module.visit(&mut take);
     take.found
 }
+
+/// Which of a module's float tensors are trained, in the order of [`flatten`].
+pub fn trained<B: AutodiffBackend, M: AutodiffModule<B>>(module: &M) -> Vec<bool> {
+    struct Take(Vec<bool>);
+    impl<B: AutodiffBackend> ModuleVisitor<B> for Take {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            self.0.push(param.val().is_require_grad());
+        }
+    }
+    let mut take = Take(Vec::new());
+    module.visit(&mut take);
+    take.0
+}
+
+/// Lets exactly the `trained` of a module's float tensors be trained, in the order of [`flatten`].
+pub fn set_trained<B: AutodiffBackend, M: AutodiffModule<B>>(module: M, trained: Vec<bool>) -> M {
+    struct Set(std::vec::IntoIter<bool>);
+    impl<B: AutodiffBackend> ModuleMapper<B> for Set {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+            match self.0.next() {
+                Some(trained) if trained != param.val().is_require_grad() => param.set_require_grad(trained),
+                _ => param,
+            }
+        }
+    }
+    module.map(&mut Set(trained.into_iter()))
+}

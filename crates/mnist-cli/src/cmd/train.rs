@@ -12,6 +12,7 @@ use mnist_data::text;
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
+    finetune::{Method, Plan, Source},
     learner::{Outcome, Session},
     log::read_end,
     publish, registry,
@@ -19,8 +20,10 @@ use mnist_train::{
     rundir::{Provenance, RunDir, RunLock, SavedRun},
 };
 
+use toml::Table;
+
 use crate::{
-    args::{Common, Pretrain, Train, UsageError},
+    args::{Common, Finetune, Pretrain, Train, UsageError},
     device::{BackendName, Compute, Job, Place},
     guard::DeviceError,
     recipes::Recipe,
@@ -32,7 +35,7 @@ use crate::{
 pub(crate) fn run(args: &Train, common: &Common) -> Result<ExitCode> {
     match &args.resume {
         Some(wanted) => resume(wanted, args, common),
-        None => begin(args, "default", Vec::new(), common),
+        None => begin(args, "default", Table::new(), Vec::new(), common),
     }
 }
 
@@ -50,13 +53,31 @@ pub(crate) fn pretrain(args: &Pretrain, common: &Common) -> Result<ExitCode> {
             let text = train.data.as_ref().is_some_and(|data| data == text::NAME || is_path(data));
             let own = format!("{objective}-text");
             let recipe = if text && Recipe::find(&own).is_ok() { &own } else { objective };
-            begin(train, recipe, vec![format!("objective={objective}")], common)
+            begin(train, recipe, Table::new(), vec![format!("objective={objective}")], common)
         }
         (None, None) => Err(UsageError("which objective? `pretrain --help` lists them".into()).into()),
     }
 }
 
-fn begin(args: &Train, recipe: &str, mut sets: Vec<String>, common: &Common) -> Result<ExitCode> {
+/// Fine-tunes: as [`run`], from the encoder of another model and with its net.
+pub(crate) fn finetune(args: &Finetune, common: &Common) -> Result<ExitCode> {
+    let Finetune { from, train } = args;
+    match (&train.resume, from) {
+        (Some(wanted), _) => resume(wanted, train, common),
+        (None, Some(from)) => {
+            begin(train, "finetune", Source::find(from, &common.runs)?.defaults()?, Vec::new(), common)
+        }
+        (None, None) => Err(UsageError("from which model? Name a run or a file with --from".into()).into()),
+    }
+}
+
+fn begin(
+    args: &Train,
+    recipe: &str,
+    base: Table,
+    mut sets: Vec<String>,
+    common: &Common,
+) -> Result<ExitCode> {
     let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(recipe))?;
     if let Some(data) = &args.data {
         if is_path(data) {
@@ -69,10 +90,15 @@ fn begin(args: &Train, recipe: &str, mut sets: Vec<String>, common: &Common) -> 
             sets.push(format!("data.name={data}"));
         }
     }
+    sets.extend(args.labels.map(|labels| format!("data.labels={labels}")));
     sets.extend(args.set.iter().cloned());
     sets.extend(args.seed.map(|seed| format!("seed={seed}")));
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
-    let run = Run::resolve(Some((&recipe.text, &recipe.origin)), &sets)?;
+    let mut run = Run::resolve_over(base, Some((&recipe.text, &recipe.origin)), &sets)?;
+    let source = source_of(&run, common)?;
+    if let Some(source) = &source {
+        run.finetune.sha256.clone_from(&source.sha256);
+    }
     let place = Place::choose(common)?;
     let data = TrainingData::load(&run, common.data_dir.as_deref())?;
     let saved = SavedRun {
@@ -95,9 +121,25 @@ fn begin(args: &Train, recipe: &str, mut sets: Vec<String>, common: &Common) -> 
     };
     // Settings that make no model are found before anything is written.
     registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
+    if let Some(source) = &source {
+        let plan = place.run(Start { saved: &saved, source })?;
+        if !common.quiet {
+            eprint!("{}", show::start(&source.from, &plan));
+        }
+    }
     let (dir, lock) = RunDir::create(&common.runs.join(name), &saved)?;
     dir.keep(&data.kept)?;
-    train(&dir, &lock, &saved, &data, None, place, common)
+    train(&dir, &lock, &saved, &data, None, source.as_ref(), place, common)
+}
+
+/// The encoder that a run starts from, if it does.
+pub(super) fn source_of(run: &Run, common: &Common) -> Result<Option<Source>> {
+    if run.finetune.method == Method::Scratch {
+        return Ok(None);
+    }
+    let source = Source::find(&run.finetune.from, &common.runs)?;
+    source.check(&run.finetune)?;
+    Ok(Some(source))
 }
 
 /// Whether `--data` names a file or folder, not a set.
@@ -165,15 +207,19 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
         }
         None => checkpoint::list(&dir.checkpoints())?.pop(),
     };
-    train(&dir, &lock, &saved, &data, from, place, common)
+    // A checkpoint holds all that was taken from elsewhere.
+    let source = if from.is_none() { source_of(&saved.run, common)? } else { None };
+    train(&dir, &lock, &saved, &data, from, source.as_ref(), place, common)
 }
 
+#[allow(clippy::too_many_arguments)]
 fn train(
     dir: &RunDir,
     _lock: &RunLock,
     saved: &SavedRun,
     data: &TrainingData,
     from: Option<PathBuf>,
+    source: Option<&Source>,
     place: Place,
     common: &Common,
 ) -> Result<ExitCode> {
@@ -194,7 +240,7 @@ fn train(
     }
     let stop = stop::listen()?;
     let progress = Progress::new(common.quiet, saved.run.epochs, place.compiles_kernels());
-    let fit = Fit { dir, saved, data, from, stop: &stop, progress };
+    let fit = Fit { dir, saved, data, from, source, stop: &stop, progress };
     let outcome = place.run(fit).map_err(|error| with_smaller_batch(error, saved.run.batch_size))?;
     let mut out = std::io::stdout().lock();
     let state = match outcome {
@@ -259,13 +305,22 @@ fn free_name(runs: &Path, wanted: &str) -> String {
     format!("{wanted}-{number}")
 }
 
-struct Fit<'a> {
-    dir: &'a RunDir,
-    saved: &'a SavedRun,
-    data: &'a TrainingData,
-    from: Option<PathBuf>,
-    stop: &'a std::sync::atomic::AtomicBool,
-    progress: Progress,
+/// A training.
+pub(crate) struct Fit<'a> {
+    /// Where everything goes.
+    pub dir: &'a RunDir,
+    /// Settings.
+    pub saved: &'a SavedRun,
+    /// The two splits.
+    pub data: &'a TrainingData,
+    /// The checkpoint to go on from.
+    pub from: Option<PathBuf>,
+    /// The encoder to start from.
+    pub source: Option<&'a Source>,
+    /// Set from outside to stop.
+    pub stop: &'a std::sync::atomic::AtomicBool,
+    /// Shows what happens.
+    pub progress: Progress,
 }
 
 impl Job for Fit<'_> {
@@ -278,6 +333,7 @@ impl Job for Fit<'_> {
             dir: self.dir,
             data: self.data,
             resume: self.from,
+            source: self.source,
             stop: self.stop,
             tell: &mut |event| progress.tell(event),
         };
@@ -285,6 +341,20 @@ impl Job for Fit<'_> {
         let outcome = registry::fit::<B::Training>(&self.saved.facts, session, &devices);
         progress.end();
         Ok(outcome?)
+    }
+}
+
+struct Start<'a> {
+    saved: &'a SavedRun,
+    source: &'a Source,
+}
+
+impl Job for Start<'_> {
+    type Output = Plan;
+
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Plan> {
+        let parameters = registry::trained::<B>(&self.saved.run, &self.saved.facts, main)?;
+        Ok(self.source.plan(&parameters)?)
     }
 }
 

@@ -286,8 +286,11 @@ impl Job for Attempt<'_> {
             let lock = dir.lock()?;
             (dir, lock)
         } else {
-            RunDir::create(&path, &saved)?
+            let made = RunDir::create(&path, &saved)?;
+            made.0.keep(&data.kept)?;
+            made
         };
+        let source = super::train::source_of(&saved.run, common)?;
         let from = if began { checkpoint::list(&dir.checkpoints())?.pop() } else { None };
         // What the trial measured before it was stopped stands in its log.
         let ended = checkpoint_epochs(&dir, from.as_deref(), chosen_by.score)?;
@@ -315,8 +318,15 @@ impl Job for Attempt<'_> {
                 }
             }
         };
-        let session =
-            Session { run: &saved.run, dir: &dir, data: &data, resume: from, stop: &ours, tell: &mut tell };
+        let session = Session {
+            run: &saved.run,
+            dir: &dir,
+            data: &data,
+            resume: from,
+            source: source.as_ref(),
+            stop: &ours,
+            tell: &mut tell,
+        };
         let devices = [std::slice::from_ref(main), others].concat();
         let outcome = registry::fit::<B::Training>(&saved.facts, session, &devices);
         match outcome {

@@ -2,8 +2,9 @@
 //! follows, and by layer.
 //!
 //! Parameters, running averages and mode are those of Burn's own layer: with autodiff a batch is normalised by its
-//! statistics and moves the averages, without it by the averages. The one departure is PyTorch's: the average
-//! takes the unbiased variance of a batch, Burn's takes the biased one.
+//! statistics and moves the averages, without it by the averages. Departures: the average takes the unbiased variance
+//! of a batch, as PyTorch's does, Burn's takes the biased one; a norm whose `gamma` is frozen normalises by the averages
+//! in training too and leaves them as they are.
 
 use burn::{
     module::{Initializer, Module, Param, RunningState},
@@ -67,7 +68,7 @@ impl<B: Backend> BatchNorm<B> {
     fn fused(&self, x: Tensor<B, 4>, shortcut: Option<Tensor<B, 4>>, relu: bool) -> Tensor<B, 4> {
         let options = BatchNormOptions { epsilon: EPSILON, relu };
         let [gamma, beta] = [self.gamma.val(), self.beta.val()];
-        if !B::ad_enabled(&x.device()) {
+        if !B::ad_enabled(&x.device()) || !gamma.is_require_grad() {
             let averages = [self.running_mean.value(), self.running_var.value()];
             return cpu_ops::batch_norm_eval(x, [gamma, beta], averages, shortcut, options);
         }

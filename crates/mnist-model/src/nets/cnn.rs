@@ -9,11 +9,10 @@ use burn::{
     module::Module,
     tensor::{Tensor, backend::Backend},
 };
-use cpu_ops::dropout;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
-use crate::blocks::{BatchNorm, Conv, Linear, batch_norm, conv2d, hidden_linear};
+use crate::blocks::{BatchNorm, Conv, Linear, LoraConfig, batch_norm, conv2d, dropout_of, hidden_linear};
 
 /// More convolutions in a stage are a mistake.
 const MOST_CONVOLUTIONS: usize = 16;
@@ -161,7 +160,11 @@ impl<B: Backend> Encoder<B> for Cnn<B> {
             Some(features) => features.forward_relu(flat), // [batch, width]
             None => flat,
         };
-        dropout(features, self.dropout)
+        let trains = match &self.features {
+            Some(layer) => layer.trains(),
+            None => self.layers.last().is_some_and(|layer| layer.conv.trains()),
+        };
+        dropout_of(features, self.dropout, trains)
     }
 
     fn width(&self) -> usize {
@@ -172,6 +175,14 @@ impl<B: Backend> Encoder<B> for Cnn<B> {
             }
             None => self.flat,
         }
+    }
+
+    fn adapt(mut self, lora: &LoraConfig) -> Result<Self, String> {
+        let Some(features) = self.features else {
+            return Err("a cnn without `width` has no linear layer that could be adapted".into());
+        };
+        self.features = Some(features.adapted(lora)?);
+        Ok(self)
     }
 }
 

@@ -7,11 +7,10 @@ use burn::{
     module::Module,
     tensor::{Tensor, backend::Backend},
 };
-use cpu_ops::dropout;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
-use crate::blocks::{Linear, hidden_linear};
+use crate::blocks::{Linear, LoraConfig, dropout_of, hidden_linear};
 
 /// Settings of [`Mlp`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -70,12 +69,17 @@ impl<B: Backend> Encoder<B> for Mlp<B> {
         let [batch, channels, height, width] = images.dims();
         let mut x = images.reshape([batch, channels * height * width]); // [batch, 784]
         for layer in &self.hidden {
-            x = dropout(layer.forward_relu(x), self.dropout); // [batch, hidden]
+            x = dropout_of(layer.forward_relu(x), self.dropout, layer.trains()); // [batch, hidden]
         }
         x
     }
 
     fn width(&self) -> usize {
         self.width
+    }
+
+    fn adapt(mut self, lora: &LoraConfig) -> Result<Self, String> {
+        self.hidden = self.hidden.into_iter().map(|layer| layer.adapted(lora)).collect::<Result<_, _>>()?;
+        Ok(self)
     }
 }

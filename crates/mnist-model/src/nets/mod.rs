@@ -23,6 +23,8 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::LoraConfig;
+
 /// Turns images into features that a head can use.
 pub trait Encoder<B: Backend>: Module<B> {
     /// Features of a batch of images.
@@ -34,6 +36,15 @@ pub trait Encoder<B: Backend>: Module<B> {
 
     /// Length of a feature vector.
     fn width(&self) -> usize;
+
+    /// With something to learn beside its frozen linear layers; see [`Lora`](crate::blocks::Lora).
+    ///
+    /// # Errors
+    /// A message, if there is no such layer or the rank does not fit one.
+    fn adapt(self, lora: &LoraConfig) -> Result<Self, String> {
+        let _ = lora;
+        Err("it has no linear layers that could be adapted".into())
+    }
 }
 
 macro_rules! nets {
@@ -51,6 +62,10 @@ macro_rules! nets {
 
             fn width(&self) -> usize {
                 match self { $(Net::$net(net) => net.width(),)* }
+            }
+
+            fn adapt(self, lora: &LoraConfig) -> Result<Self, String> {
+                match self { $(Net::$net(net) => net.adapt(lora).map(Net::$net),)* }
             }
         }
 

@@ -13,7 +13,7 @@ use cpu_ops::Conv2dOptions;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd};
-use crate::blocks::{Conv, Linear, conv2d, hidden_linear};
+use crate::blocks::{Conv, Linear, LoraConfig, conv2d, hidden_linear};
 
 /// Settings of [`PytorchExample`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -86,6 +86,10 @@ impl<B: Backend> Encoder<B> for PytorchExample<B> {
         let [_inputs, width] = self.features.weight.dims();
         width
     }
+
+    fn adapt(self, lora: &LoraConfig) -> Result<Self, String> {
+        Ok(Self { features: self.features.adapted(lora)?, ..self })
+    }
 }
 
 /// The convolution without the padding that [`Conv`] gives itself.
@@ -110,6 +114,7 @@ mod tests {
             mean: 0.0,
             std: 1.0,
             settings: Default::default(),
+            lora: None,
         };
         let model = config.init::<Flex>(&Default::default()).unwrap();
         assert_eq!(parameter_count(&model), 1_199_882);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one};
 use crate::{
-    blocks::{Linear, output_linear},
+    blocks::{Linear, LoraConfig, dropout_of, output_linear},
     transformer::{STD, Sight, Transformer, TransformerConfig},
 };
 
@@ -113,7 +113,8 @@ impl<B: Backend> Encoder<B> for Vit<B> {
         if let Some(class) = &self.class {
             x = Tensor::cat(vec![class.val().expand([batch, 1, width]), x], 1); // [batch, 1 + patches, width]
         }
-        let x = cpu_ops::dropout(x + self.positions.val(), self.dropout);
+        let trains = self.embed.trains() || self.positions.is_require_grad();
+        let x = dropout_of(x + self.positions.val(), self.dropout, trains);
         let x = self.transformer.forward(x, Sight::All); // [batch, tokens, width]
         let x = if self.class.is_some() { x.narrow(1, 0, 1) } else { x.mean_dim(1) }; // [batch, 1, width]
         x.reshape([batch, width])
@@ -121,6 +122,11 @@ impl<B: Backend> Encoder<B> for Vit<B> {
 
     fn width(&self) -> usize {
         self.width
+    }
+
+    fn adapt(mut self, lora: &LoraConfig) -> Result<Self, String> {
+        self.transformer = self.transformer.adapted(lora)?;
+        Ok(self)
     }
 }
 

@@ -8,9 +8,9 @@ use cpu_ops::{cross_entropy, cross_entropy_per_sample, softmax};
 use mnist_data::{Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
-use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Progress, Score};
+use super::{CLASS, ChosenBy, Losses, Objective, ObjectiveConfig, Part, Progress, Score};
 use crate::{
-    blocks::{Linear, output_linear},
+    blocks::{Linear, LoraConfig, output_linear},
     nets::{Encoder, Net, NetSettings},
 };
 
@@ -39,6 +39,8 @@ pub struct ClassifyConfig {
     pub std: f32,
     /// What a recipe may set.
     pub settings: ClassifySettings,
+    /// What is learned beside the encoder's frozen linear layers, if anything is.
+    pub lora: Option<LoraConfig>,
 }
 
 /// An encoder with a linear head: class scores for images.
@@ -72,7 +74,10 @@ impl ObjectiveConfig for ClassifyConfig {
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Classify<B>, String> {
         self.check()?;
-        let net = self.nets.init(&self.net, self.size, device)?;
+        let mut net = self.nets.init(&self.net, self.size, device)?;
+        if let Some(lora) = &self.lora {
+            net = net.adapt(lora).map_err(|e| format!("LoRA on the net {}: {e}", self.net))?;
+        }
         let head = output_linear(net.width(), self.classes, device);
         Ok(Classify {
             net,
@@ -91,9 +96,13 @@ impl<B: Backend> Classify<B> {
     /// - `images`: `[batch, 1, height, width]`, pixels in 0-1
     /// - returns: `[batch, classes]`, logits (not normalised)
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        self.head.forward(self.encoded(images)) // [batch, classes]
+    }
+
+    /// Features `[batch, width]` of such images.
+    fn encoded(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         let x = (images - self.mean) / self.std; // [batch, 1, height, width]
-        let x = self.net.forward(x); // [batch, width]
-        self.head.forward(x) // [batch, classes]
+        self.net.forward(x)
     }
 }
 
@@ -102,7 +111,7 @@ impl<B: Backend> Objective<B> for Classify<B> {
 
     fn losses(&self, batch: Batch<B>, _progress: Progress) -> Losses<B> {
         let logits = self.forward(batch.images);
-        let right = correct(logits.clone().detach(), batch.labels.clone()).mean();
+        let right = predicted(logits.clone().detach()).equal(batch.labels.clone()).float().mean();
         let total = cross_entropy(logits, batch.labels, self.label_smoothing);
         let accuracy = Part { name: "accuracy", unit: "share", value: right };
         Losses { total, parts: vec![accuracy] }
@@ -110,11 +119,13 @@ impl<B: Backend> Objective<B> for Classify<B> {
 
     fn scores(&self, batch: Batch<B>) -> Vec<Score<B>> {
         let logits = self.forward(batch.images);
-        let right = correct(logits.clone(), batch.labels.clone());
+        let predicted = predicted(logits.clone());
+        let right = predicted.clone().equal(batch.labels.clone()).float();
         let loss = cross_entropy_per_sample(logits, batch.labels, 0.0);
         vec![
             Score { name: "cross_entropy", unit: "nats", values: loss },
             Score { name: "accuracy", unit: "share", values: right },
+            Score { name: "predicted", unit: CLASS, values: predicted.float() },
         ]
     }
 
@@ -123,12 +134,12 @@ impl<B: Backend> Objective<B> for Classify<B> {
     }
 
     fn features(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
-        Some(self.net.forward((batch.images - self.mean) / self.std))
+        Some(self.encoded(batch.images))
     }
 }
 
-/// 1 where the largest score is the label's, else 0: `[batch]`.
-fn correct<B: Backend>(logits: Tensor<B, 2>, labels: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+/// The class with the largest score: `[batch]`.
+fn predicted<B: Backend>(logits: Tensor<B, 2>) -> Tensor<B, 1, Int> {
     let [batch, _classes] = logits.dims();
-    logits.argmax(1).reshape([batch]).equal(labels).float()
+    logits.argmax(1).reshape([batch])
 }

@@ -156,6 +156,10 @@ impl<B: Backend> Objective<B> for Contrastive<B> {
         ]
     }
 
+    fn features(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
+        Some(self.net.forward((batch.images - self.mean) / self.std))
+    }
+
     fn pictures(&self, batch: Batch<B>) -> Vec<Picture<B>> {
         let [views, channels, height, width] = batch.images.dims();
         let pairs = batch.images.reshape([views / VIEWS, VIEWS, channels * height, width]);

@@ -47,11 +47,15 @@ pub struct Part<B: Backend> {
     pub value: Tensor<B, 1>,
 }
 
+/// Unit of a score whose values are predicted classes: over a split they become the macro F1 (see scikit-learn's
+/// `f1_score`), which is no mean over samples.
+pub const CLASS: &str = "class";
+
 /// A named value for each sample of a batch; means over a split are taken from these.
 pub struct Score<B: Backend> {
     /// Name in logs and tables: `accuracy`.
     pub name: &'static str,
-    /// Unit: `nats`, `share`.
+    /// Unit: `nats`, `share`; or [`CLASS`].
     pub unit: &'static str,
     /// One value a sample, `[batch]`.
     pub values: Tensor<B, 1>,

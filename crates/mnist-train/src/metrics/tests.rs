@@ -252,3 +252,11 @@ proptest! {
         if classes > 2 { prop_assert!(e.top2_accuracy <= 1.0) } else { prop_assert_eq!(e.top2_accuracy, 1.0) }
     }
 }
+
+#[test]
+fn macro_f1_is_that_of_the_classes_that_occur() {
+    let answers: Vec<(usize, usize)> = [0, 0, 2, 2, 5, 5].into_iter().zip([0, 2, 2, 2, 0, 5]).collect();
+    // Class 0: 2 * 1 / 4; class 2: 2 * 2 / 5; class 5: 2 * 1 / 3; their mean.
+    assert!((macro_f1(&answers) - (0.5 + 0.8 + 2.0 / 3.0) / 3.0).abs() < 1e-15);
+    assert_eq!(macro_f1(&[]), 0.0);
+}

@@ -10,6 +10,7 @@ use burn_flex::Flex;
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
+    finetune::Source,
     learner::{Event, Outcome, Session},
     registry,
     run::Run,
@@ -34,6 +35,7 @@ pub(crate) struct Lab {
     pub data: TrainingData,
     pub dir: RunDir,
     pub saved: SavedRun,
+    pub source: Option<Source>,
     _home: tempfile::TempDir,
 }
 
@@ -56,7 +58,7 @@ impl Lab {
         let home = tempfile::tempdir().unwrap();
         let (dir, _lock) = RunDir::create(&home.path().join("run"), &saved).unwrap();
         dir.keep(&data.kept).unwrap();
-        Self { run, data, dir, saved, _home: home }
+        Self { run, data, dir, saved, source: None, _home: home }
     }
 
     pub(crate) fn newest(&self) -> Option<PathBuf> {
@@ -90,6 +92,7 @@ impl Lab {
             dir: &self.dir,
             data: &self.data,
             resume,
+            source: self.source.as_ref(),
             stop: &stop,
             tell: &mut |event| {
                 if let Event::Logged { line, .. } = event

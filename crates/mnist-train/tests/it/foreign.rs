@@ -38,6 +38,7 @@ fn logits(file: &str, channels: usize, images: Tensor<Flex, 4>) -> Vec<f32> {
         mean: 0.0,
         std: 1.0,
         settings: Default::default(),
+        lora: None,
     };
     let model = config.init::<Flex>(&device).unwrap();
     let named = read(&data(file)).unwrap();

@@ -5,6 +5,7 @@
 
 mod checkpoints;
 mod common;
+mod finetune;
 mod foreign;
 mod learner;
 mod optimizer;

@@ -43,7 +43,9 @@ fn text_runs_keep_their_tokeniser_measure_in_bytes_and_resume_to_the_same_bits()
     assert!((2.0..8.0).contains(&scores["bits_per_byte"]), "{scores:?}");
 
     let request = GenerateRequest { count: 2, start: vec![10, 11], length: 5, ..Default::default() };
-    let Some(Generated::Tokens(rows)) = model.generate(&request, &Default::default()) else { panic!("no tokens") };
+    let Some(Generated::Tokens(rows)) = model.generate(&request, &Default::default()) else {
+        panic!("no tokens")
+    };
     assert!(rows.iter().all(|row| row.len() == 7 && row[..2] == [10, 11]), "{rows:?}");
 
     let other = self::lab(&sets);
@@ -79,7 +81,9 @@ fn a_codebook_is_kept_and_a_masked_model_finds_what_is_hidden() {
     let mut start = vec![-1; 19];
     (start[0], start[9], start[18], start[3]) = (8, 9, 9, 5);
     let request = GenerateRequest { count: 2, start, rounds: 4, ..Default::default() };
-    let Some(Generated::Tokens(rows)) = model.generate(&request, &Default::default()) else { panic!("no tokens") };
+    let Some(Generated::Tokens(rows)) = model.generate(&request, &Default::default()) else {
+        panic!("no tokens")
+    };
     assert!(rows.iter().all(|row| row[3] == 5 && row.iter().all(|&t| (0..10).contains(&t))), "{rows:?}");
 
     std::fs::write(lab.dir.path().join(PATCHES), b"{}").unwrap();

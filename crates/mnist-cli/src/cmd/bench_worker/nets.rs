@@ -79,6 +79,7 @@ fn classifier(wanted: &Prepare, images: &LabelledImages) -> Result<(ClassifyConf
         mean: statistics.mean as f32,
         std: statistics.std as f32,
         settings: Default::default(),
+        lora: None,
     };
     Ok((config, settings))
 }

@@ -64,8 +64,15 @@ impl Trial {
         tell: &mut dyn FnMut(Event<'_>),
         device: &B::Device,
     ) -> Result<()> {
-        let session =
-            Session { run: &self.saved.run, dir: &self.dir, data: &self.data, resume: None, stop, tell };
+        let session = Session {
+            run: &self.saved.run,
+            dir: &self.dir,
+            data: &self.data,
+            resume: None,
+            source: None,
+            stop,
+            tell,
+        };
         registry::fit::<B::Training>(&self.saved.facts, session, std::slice::from_ref(device))?;
         Ok(())
     }

@@ -1,0 +1,96 @@
+//! `compare RUN RUN...`: whether classifiers differ by more than chance on the same test images.
+
+use std::{io::Write, process::ExitCode};
+
+use anyhow::Result;
+use mnist_train::{
+    compare::Difference,
+    evaluate::{SplitName, load_split, predictions},
+    metrics::Evaluation,
+    publish::load_model,
+    rundir::{RunDir, SavedRun},
+};
+
+use crate::{
+    args::{Common, Compare, UsageError},
+    device::{Compute, Job, Place},
+};
+
+/// Compares every pair.
+pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
+    let mut found = Vec::new();
+    for wanted in &args.runs_to_compare {
+        let dir = RunDir::find(wanted, &common.runs)?;
+        let saved = dir.load()?;
+        found.push((dir, saved));
+    }
+    if let Some((first, other)) = found.iter().zip(found.iter().skip(1)).find_map(|((_, a), (dir, b))| {
+        (a.provenance.data_digest != b.provenance.data_digest).then(|| (a.run.data.name.clone(), dir.name()))
+    }) {
+        return Err(UsageError(format!(
+            "the run {other} was trained on other data than the first ({first}): a paired test needs the same images"
+        ))
+        .into());
+    }
+    let place = Place::choose(common)?;
+    let answers = place.run(Answers { runs: &found, common })?;
+    let mut out = std::io::stdout().lock();
+    let names: Vec<String> = found.iter().map(|(dir, _)| dir.name()).collect();
+    let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    for (name, (evaluation, _)) in names.iter().zip(&answers) {
+        let [low, high] = evaluation.accuracy_interval;
+        writeln!(
+            out,
+            "{name:<wide$}  test accuracy {:.2} % (95 % interval {:.2}-{:.2}), macro F1 {:.4}",
+            100.0 * evaluation.accuracy,
+            100.0 * low,
+            100.0 * high,
+            evaluation.macro_f1
+        )?;
+    }
+    for (i, (first, (_, a))) in names.iter().zip(&answers).enumerate() {
+        for (second, (_, b)) in names.iter().zip(&answers).skip(i + 1) {
+            let Difference { first_only, second_only, difference, interval, exact, statistic, corrected } =
+                Difference::of(a, b);
+            writeln!(
+                out,
+                "\n{first} - {second}: {:+.2} points (95 % interval {:+.2} to {:+.2})",
+                100.0 * difference,
+                100.0 * interval[0],
+                100.0 * interval[1]
+            )?;
+            writeln!(out, "  right alone: {first_only} and {second_only} of {} images", a.len())?;
+            writeln!(
+                out,
+                "  McNemar: exact p = {exact:.4}; with continuity correction {statistic:.3}, p = {corrected:.4}"
+            )?;
+            let verdict =
+                if exact < 0.05 { "more than chance explains" } else { "no more than chance explains" };
+            writeln!(out, "  they differ by {verdict} (at 0.05; training seeds are another chance)")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Answers<'a> {
+    runs: &'a [(RunDir, SavedRun)],
+    common: &'a Common,
+}
+
+impl Job for Answers<'_> {
+    /// Figures of each run, and which images it got right.
+    type Output = Vec<(Evaluation, Vec<bool>)>;
+
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
+        let of = |(dir, saved): &(RunDir, SavedRun)| {
+            let model = load_model::<B>(dir, saved, main)?;
+            let data = load_split(saved, SplitName::Test, self.common.data_dir.as_deref(), dir.path())?;
+            let classes = &saved.facts.classes;
+            let found = predictions(&*model, &data, classes.len(), main)?;
+            let right =
+                found.labels.iter().enumerate().map(|(i, label)| found.predicted(i) == *label).collect();
+            Ok((Evaluation::of(&found, classes)?, right))
+        };
+        self.runs.iter().map(of).collect()
+    }
+}

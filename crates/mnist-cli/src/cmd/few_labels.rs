@@ -1,0 +1,225 @@
+//! `few-labels --from RUN`: what a pretrained encoder is worth with few labels, against training from scratch with as
+//! many steps, the same settings and the same labels.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use mnist_train::{
+    TrainError,
+    data::TrainingData,
+    evaluate::{SplitName, load_split},
+    few_labels::{self, Cell, percent},
+    figures::Figures,
+    finetune::Source,
+    learner::Outcome,
+    plot,
+    probe::{self, Features, Splits},
+    publish::{load_model, measure},
+    run::Run,
+    rundir::{Provenance, RunDir, SavedRun, write_whole},
+};
+
+use super::{probe::Encode, train::Fit};
+use crate::{
+    args::{Common, FewLabels, UsageError},
+    device::{Compute, Job, Place},
+    recipes::Recipe,
+    show::Progress,
+    stop,
+};
+
+/// Ways that train nothing: probes of frozen features.
+const PROBES: [&str; 2] = ["knn", "logistic"];
+
+/// Fills the table.
+pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
+    let source = Source::find(&args.from, &common.runs)?;
+    let recipe = Recipe::find(args.recipe.as_deref().unwrap_or("few-labels"))?;
+    let resolve = |extra: &[String]| {
+        let sets = [&args.set[..], extra].concat();
+        Run::resolve_over(source.defaults()?, Some((&recipe.text, &recipe.origin)), &sets)
+    };
+    let place = Place::choose(common)?;
+    let name = Path::new(&args.from).file_stem().map_or_else(|| "model".into(), |n| n.to_string_lossy());
+    let out = args.out.clone().unwrap_or_else(|| common.runs.join(format!("few-labels-{name}")));
+    let cells = out.join("cells");
+    fs::create_dir_all(&cells).map_err(TrainError::io("make the directory", &cells))?;
+    belongs(&out, &resolve(&[])?)?;
+
+    let stop = stop::listen()?;
+    let mut features: Option<[Features; 3]> = None;
+    let mut done = Vec::new();
+    for &labels in &args.labels {
+        for seed in 1..=args.seeds {
+            for way in &args.ways {
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    eprintln!("stopped; the same command goes on");
+                    return Ok(ExitCode::from(stop::INTERRUPTED));
+                }
+                if let Some(cell) = Cell::read(&cells, way, labels, seed)? {
+                    done.push(cell);
+                    continue;
+                }
+                let cell = if PROBES.contains(&way.as_str()) {
+                    probed(way, labels, seed, &mut features, &source, &place, common)?
+                } else {
+                    let run = resolve(&[
+                        format!("finetune.method={way}"),
+                        format!("data.labels={labels}"),
+                        format!("seed={seed}"),
+                    ])?;
+                    let work = out.join("training");
+                    let Some(cell) = trained(way, run, &work, &source, &stop, &place, common)? else {
+                        continue; // stopped
+                    };
+                    cell
+                };
+                cell.write(&cells)?;
+                if !common.quiet {
+                    eprintln!(
+                        "{way}, {labels} labels, seed {seed}: test accuracy {:.2} %",
+                        100.0 * cell.test
+                    );
+                }
+                done.push(cell);
+            }
+        }
+    }
+    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+        eprintln!("stopped; the same command goes on");
+        return Ok(ExitCode::from(stop::INTERRUPTED));
+    }
+    report(&out, &done, &name)
+}
+
+/// Table, picture and conclusion.
+fn report(out: &Path, cells: &[Cell], name: &str) -> Result<ExitCode> {
+    let table = few_labels::table(cells);
+    write_whole(&out.join("few-labels.csv"), few_labels::csv(cells).as_bytes())?;
+    let chart = few_labels::chart(&table, &format!("Few labels, from {name}"));
+    write_whole(&out.join("few-labels.png"), &plot::png(&[chart])?)?;
+    let mut text = std::io::stdout().lock();
+    for (way, means) in &table {
+        let row: Vec<_> = means.iter().map(|(labels, mean)| format!("{labels}: {}", percent(mean))).collect();
+        writeln!(text, "{way:<12} {}", row.join("   "))?;
+    }
+    writeln!(text, "{}\n{}", few_labels::conclusion(&table), out.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Cells under other settings do not belong into the same table.
+fn belongs(out: &Path, run: &Run) -> Result<()> {
+    let path = out.join("settings.toml");
+    let text = toml::to_string(&run.to_table()?)?;
+    if !path.exists() {
+        return Ok(write_whole(&path, text.as_bytes())?);
+    }
+    let old = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
+    if old == text {
+        return Ok(());
+    }
+    let reason = "its table was begun with other settings or another encoder; choose another --out";
+    Err(UsageError(format!("{}: {reason}", out.display())).into())
+}
+
+/// Trains and measures one cell; `None` if it was stopped.
+fn trained(
+    way: &str,
+    run: Run,
+    work: &PathBuf,
+    source: &Source,
+    stop: &std::sync::atomic::AtomicBool,
+    place: &Place,
+    common: &Common,
+) -> Result<Option<Cell>> {
+    let data = TrainingData::load(&run, common.data_dir.as_deref())?;
+    let saved = SavedRun {
+        facts: data.facts.clone(),
+        provenance: Provenance {
+            version: env!("CARGO_PKG_VERSION").into(),
+            git_commit: env!("MNIST_GIT_COMMIT").into(),
+            backend: place.name().into(),
+            devices: place.devices(),
+            data_digest: data.digest.clone(),
+        },
+        run,
+    };
+    // What an interrupted cell has left behind is not gone on with: it takes seconds.
+    if work.exists() {
+        fs::remove_dir_all(work).map_err(TrainError::io("remove", work))?;
+    }
+    let (dir, _lock) = RunDir::create(work, &saved)?;
+    let fit = Fit {
+        dir: &dir,
+        saved: &saved,
+        data: &data,
+        from: None,
+        source: (way != few_labels::SCRATCH).then_some(source),
+        stop,
+        progress: Progress::new(true, saved.run.epochs, false),
+    };
+    let Outcome::Finished(state) = place.run(fit)? else { return Ok(None) };
+    let figures = place.run(Measured { dir: &dir, saved: &saved, common })?;
+    let Figures::Classification(evaluation) = figures else {
+        return Err(
+            TrainError::Settings("few-labels compares classifiers; set objective=classify".into()).into()
+        );
+    };
+    fs::remove_dir_all(work).map_err(TrainError::io("remove", work))?;
+    Ok(Some(Cell {
+        way: way.into(),
+        labels: saved.run.data.labels,
+        seed: saved.run.seed,
+        valid: state.best.map_or(f64::NAN, |best| best.score),
+        test: evaluation.accuracy,
+        test_f1: evaluation.macro_f1,
+    }))
+}
+
+struct Measured<'a> {
+    dir: &'a RunDir,
+    saved: &'a SavedRun,
+    common: &'a Common,
+}
+
+impl Job for Measured<'_> {
+    type Output = Figures;
+
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Figures> {
+        let model = load_model::<B>(self.dir, self.saved, main)?;
+        let data = load_split(self.saved, SplitName::Test, self.common.data_dir.as_deref(), self.dir.path())?;
+        Ok(measure(&*model, self.saved, &data, main)?.0)
+    }
+}
+
+/// A probe of the encoder's features, which are computed once.
+fn probed(
+    way: &str,
+    labels: usize,
+    seed: u64,
+    features: &mut Option<[Features; 3]>,
+    source: &Source,
+    place: &Place,
+    common: &Common,
+) -> Result<Cell> {
+    let saved = source.saved.as_ref().ok_or_else(|| {
+        UsageError("probes need a run: a file of weights does not say of what data it is; leave --ways knn,logistic away".into())
+    })?;
+    if features.is_none() {
+        let dir = RunDir::find(&source.from, &common.runs)?;
+        let encode = Encode { dir: &dir, saved, data_dir: common.data_dir.as_deref() };
+        *features = Some(place.run(encode)?);
+    }
+    let Some([train, valid, test]) = features else { unreachable!("they were just computed") };
+    let classes = saved.facts.classes.len();
+    let drawn = train.drawn(labels, classes, seed).context("the labels of a probe")?;
+    let splits = Splits { train: &drawn, valid, test };
+    let found =
+        if way == "knn" { probe::neighbours(splits, classes) } else { probe::logistic(splits, classes) };
+    Ok(Cell { way: way.into(), labels, seed, valid: found.valid, test: found.test, test_f1: found.test_f1 })
+}

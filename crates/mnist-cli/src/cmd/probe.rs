@@ -1,0 +1,72 @@
+//! `probe RUN`: how far classes can be told apart by a trained encoder's features as they are.
+
+use std::{io::Write, path::Path, process::ExitCode};
+
+use anyhow::Result;
+use mnist_train::{
+    evaluate::{SplitName, load_split},
+    few_labels::{Mean, percent},
+    probe::{self, Features, Probed, Splits},
+    publish::load_model,
+    rundir::{RunDir, SavedRun},
+};
+
+use crate::{
+    args::{Common, Probe},
+    device::{Compute, Job, Place},
+};
+
+/// Probes.
+pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
+    let dir = RunDir::find(&args.run, &common.runs)?;
+    let saved = dir.load()?;
+    let place = Place::choose(common)?;
+    let classes = saved.facts.classes.len();
+    let [train, valid, test] =
+        place.run(Encode { dir: &dir, saved: &saved, data_dir: common.data_dir.as_deref() })?;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{}: {} features; test accuracy of probes, mean of the seeds with its 95 % interval",
+        dir.name(),
+        train.width
+    )?;
+    writeln!(out, "{:>8}  {:>5}  {:<24} logistic regression", "labels", "seeds", "nearest neighbours")?;
+    for &labels in &args.labels {
+        // All labels are one draw.
+        let seeds = if labels == train.labels.len() { 1 } else { args.seeds };
+        let (mut nearest, mut logistic) = (Vec::new(), Vec::new());
+        for seed in 1..=seeds {
+            let drawn = train.drawn(labels, classes, seed)?;
+            let splits = Splits { train: &drawn, valid: &valid, test: &test };
+            nearest.push(probe::neighbours(splits, classes));
+            logistic.push(probe::logistic(splits, classes));
+        }
+        let mean = |found: &[Probed]| percent(&Mean::of(&found.iter().map(|p| p.test).collect::<Vec<_>>()));
+        writeln!(out, "{labels:>8}  {seeds:>5}  {:<24} {}", mean(&nearest), mean(&logistic))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Features of the training, validation and test split of a run's data.
+pub(crate) struct Encode<'a> {
+    /// The run.
+    pub dir: &'a RunDir,
+    /// Its settings.
+    pub saved: &'a SavedRun,
+    /// Where the data are.
+    pub data_dir: Option<&'a Path>,
+}
+
+impl Job for Encode<'_> {
+    type Output = [Features; 3];
+
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
+        let model = load_model::<B>(self.dir, self.saved, main)?;
+        let of = |split| -> Result<Features> {
+            let data = load_split(self.saved, split, self.data_dir, self.dir.path())?;
+            Ok(Features::of(&*model, &data, main)?)
+        };
+        Ok([of(SplitName::Train)?, of(SplitName::Valid)?, of(SplitName::Test)?])
+    }
+}
