@@ -39,6 +39,7 @@ const SETTINGS: &[&str] = &[
     "cnn.width=32",
     "cnn.dropout=0",
     "resnet.width=8",
+    "resnet18.width=4",
     "resnet.blocks=[1, 1, 1]",
     "optimizer.rule=sgd",
 ];

@@ -266,7 +266,7 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
     let home = Home::new();
     for (args, wanted) in [
         (&["train", "--set", "epoch=3"][..], "there is no setting epoch; the nearest are epochs"),
-        (&["train", "no-such-recipe"], "the built-in ones are default, mlp"),
+        (&["train", "no-such-recipe"], "the built-in ones are default, autoencoder"),
         (&["train", "--set", "net=vgg"], "no net is called \"vgg\"; there are: mlp, cnn, resnet"),
         (&["train", "--set", "cnn.channels=[0]"], "channels"),
         (&["train", "--set", "augment.scale=7"], "scale"),

@@ -19,14 +19,14 @@ use burn::{
     },
 };
 use mnist_data::digest::sha256_hex;
-use mnist_model::{blocks::LoraConfig, parameters::Parameter};
-use safetensors::{Dtype, SafeTensors};
+use mnist_model::{blocks::LoraConfig, nets::Resnet18Config, parameters::Parameter};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::{
     checkpoint::CheckpointError,
     error::{Result, TrainError},
+    foreign,
     publish::finished,
     rundir::{RunDir, SavedRun},
     tensors::{flatten, unflatten_trained},
@@ -232,6 +232,8 @@ pub struct Source {
     inside: BTreeMap<String, String>,
     /// Whether names say which tensors are the encoder's.
     prefixed: bool,
+    /// Whether it is a ResNet-18 of torchvision.
+    torchvision: bool,
 }
 
 /// What becomes of the tensors of a source and of a model.
@@ -246,11 +248,11 @@ pub struct Plan {
 }
 
 impl Source {
-    /// Reads the weights of a run (its directory, or its name under `runs`), or a .safetensors file whose tensors are
-    /// an encoder's, named `net.*` or without that beginning.
+    /// Reads the weights of a run (its directory, or its name under `runs`), or a file of safetensors or
+    /// PyTorch: an encoder's tensors, named `net.*` or without that beginning, or a ResNet-18 of torchvision.
     ///
     /// # Errors
-    /// [`TrainError::NoRun`], [`TrainError::Unfinished`], [`TrainError::Io`], [`CheckpointError::Damaged`].
+    /// [`TrainError::NoRun`], [`TrainError::Unfinished`], [`TrainError::Io`], [`TrainError::Damaged`].
     pub fn find(wanted: &str, runs: &Path) -> Result<Self> {
         let file = Path::new(wanted);
         if file.is_file() {
@@ -264,22 +266,26 @@ impl Source {
 
     fn read(from: &str, path: &Path, saved: Option<SavedRun>) -> Result<Self> {
         let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
-        let damaged =
-            |reason: String| CheckpointError::Damaged { path: path.to_path_buf(), reason, whole: None };
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in file.tensors() {
-            if view.dtype() != Dtype::F32 {
-                return Err(damaged(format!("{name} is {:?}, wanted F32", view.dtype())).into());
-            }
-            let values =
-                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-            tensors.insert(name, (view.shape().to_vec(), values));
+        let mut named = foreign::read(path)?;
+        let torchvision = saved.is_none() && foreign::is_torchvision(&named);
+        if torchvision {
+            let damaged = |reason| TrainError::Damaged { path: path.to_path_buf(), reason };
+            named = foreign::from_torchvision(named, Resnet18Config::default().channels).map_err(damaged)?;
         }
+        let tensors: BTreeMap<_, _> =
+            named.into_iter().map(|(name, tensor)| (name, (tensor.shape, tensor.values))).collect();
         let prefixed = tensors.keys().any(|name| name.starts_with(ENCODER));
         let encoder = |name: &&String| !prefixed || name.starts_with(ENCODER);
         let inside = tensors.keys().filter(encoder).map(|name| (inside(name).into(), name.clone())).collect();
-        Ok(Self { from: from.into(), sha256: sha256_hex(&bytes), saved, tensors, inside, prefixed })
+        Ok(Self {
+            from: from.into(),
+            sha256: sha256_hex(&bytes),
+            saved,
+            tensors,
+            inside,
+            prefixed,
+            torchvision,
+        })
     }
 
     /// The settings that a run starts from: the source's net with its settings and its data, the method `full`.
@@ -303,6 +309,9 @@ impl Source {
             data.insert("name".into(), saved.run.data.name.clone().into());
             data.insert("split_seed".into(), (saved.run.data.split_seed as i64).into());
             table.insert("data".into(), data.into());
+        }
+        if self.torchvision {
+            table.insert("net".into(), "resnet18".into());
         }
         Ok(table)
     }

@@ -92,7 +92,7 @@ pub fn is_torchvision(named: &Named) -> bool {
 }
 
 /// Tensors of a torchvision ResNet-18 under the names and in the layout of net `resnet18`: the encoder's begin with
-/// `net.`, the last layer's with `head.`. `channels` is that of the stem: 1 sums the published three.
+/// `net.Resnet18.`, the last layer's with `head.`. `channels` is that of the stem: 1 sums the published three.
 ///
 /// # Errors
 /// A message that names a tensor that is no part of a ResNet-18.
@@ -125,14 +125,14 @@ fn renamed(name: &str) -> Option<String> {
     };
     let parts: Vec<&str> = name.split('.').collect();
     match parts[..] {
-        ["conv1", "weight"] => Some("net.stem.weight".into()),
-        ["bn1", field] => norm("net.norm", field),
+        ["conv1", "weight"] => Some("net.Resnet18.stem.weight".into()),
+        ["bn1", field] => norm("net.Resnet18.norm", field),
         ["fc", "weight" | "bias"] => Some(name.replacen("fc", "head", 1)),
         [layer, block, ref rest @ ..] => {
             let stage: usize = layer.strip_prefix("layer")?.parse().ok()?;
             let block: usize = block.parse().ok().filter(|block| *block < RESNET18_BLOCKS)?;
             let number = stage.checked_sub(1).filter(|stage| *stage < 4)? * RESNET18_BLOCKS + block;
-            let at = format!("net.blocks.{number}");
+            let at = format!("net.Resnet18.blocks.{number}");
             match *rest {
                 ["conv1" | "conv2", "weight"] => Some(format!("{at}.{}.weight", rest[0])),
                 ["bn1", field] => norm(&format!("{at}.norm1"), field),

@@ -1,10 +1,6 @@
 //! `generate RUN`: new examples of a trained model: images as a grid in a PNG, text to the terminal.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
@@ -222,7 +218,7 @@ fn drawn<B: Backend>(rows: &[Vec<i32>], patches: &Patches, device: &B::Device) -
     Picture { name: "generated", images, columns: if side * side < rows.len() { side + 1 } else { side } }
 }
 
-fn save<B: Backend>(picture: Picture<B>, path: &PathBuf, out: &mut impl Write) -> Result<()> {
+fn save<B: Backend>(picture: Picture<B>, path: &Path, out: &mut impl Write) -> Result<()> {
     let [count, ..] = picture.images.dims();
     write_whole(path, &grid::png(picture)?)?;
     writeln!(out, "{count} images in {}", path.display())?;

@@ -177,7 +177,7 @@ mod tests {
             change(&mut settings);
             settings.init::<Flex>(name, [28, 28], &device).err().unwrap()
         };
-        assert!(bad(|_| (), "vgg").contains("mlp, cnn, resnet, vit"));
+        assert!(bad(|_| (), "vgg").contains("mlp, cnn, resnet, resnet18, vit"));
         assert!(bad(|s| s.mlp.hidden = vec![512, 0], "mlp").contains("hidden"));
         assert!(bad(|s| s.mlp.dropout = 1.0, "mlp").contains("dropout"));
         let pooled = |s: &mut NetSettings| {

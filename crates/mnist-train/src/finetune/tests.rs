@@ -1,3 +1,5 @@
+//! What is loaded, left out and frozen, on tables of tensors.
+
 use super::*;
 
 fn parameter(path: &str, shape: &[usize]) -> Parameter {
