@@ -266,7 +266,7 @@ impl Source {
 
     fn read(from: &str, path: &Path, saved: Option<SavedRun>) -> Result<Self> {
         let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
-        let mut named = foreign::read(path)?;
+        let mut named = foreign::parse(path, &bytes)?;
         let torchvision = saved.is_none() && foreign::is_torchvision(&named);
         if torchvision {
             let damaged = |reason| TrainError::Damaged { path: path.to_path_buf(), reason };

@@ -32,10 +32,14 @@ pub type Named = BTreeMap<String, Values>;
 /// # Errors
 /// [`TrainError::Io`]; [`TrainError::Damaged`] if it is neither, or holds no tensor, or one that is not finite.
 pub fn read(path: &Path) -> Result<Named> {
+    parse(path, &fs::read(path).map_err(TrainError::io("read", path))?)
+}
+
+/// As [`read`], of the file's bytes where they have been read; PyTorch's files are read anew, a tensor at a time.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Named> {
     let damaged = |reason: String| TrainError::Damaged { path: path.to_path_buf(), reason };
-    let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
     let is_safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-    let named = if is_safetensors { safetensors(&bytes) } else { pytorch(path) }.map_err(damaged)?;
+    let named = if is_safetensors { safetensors(bytes) } else { pytorch(path) }.map_err(damaged)?;
     if named.is_empty() {
         return Err(damaged("it holds no tensor of floating-point numbers".into()));
     }

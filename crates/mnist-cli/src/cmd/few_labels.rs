@@ -21,10 +21,13 @@ use mnist_train::{
     probe::{self, Features, Splits},
     publish::{load_model, measure},
     run::Run,
-    rundir::{Provenance, RunDir, SavedRun, write_whole},
+    rundir::{RunDir, SavedRun, write_whole},
 };
 
-use super::{probe::Encode, train::Fit};
+use super::{
+    probe::Encode,
+    train::{Fit, begun},
+};
 use crate::{
     args::{Common, FewLabels, UsageError},
     device::{Compute, Job, Place},
@@ -138,17 +141,7 @@ fn trained(
     common: &Common,
 ) -> Result<Option<Cell>> {
     let data = TrainingData::load(&run, common.data_dir.as_deref())?;
-    let saved = SavedRun {
-        facts: data.facts.clone(),
-        provenance: Provenance {
-            version: env!("CARGO_PKG_VERSION").into(),
-            git_commit: env!("MNIST_GIT_COMMIT").into(),
-            backend: place.name().into(),
-            devices: place.devices(),
-            data_digest: data.digest.clone(),
-        },
-        run,
-    };
+    let saved = begun(run, &data, place.name(), place.devices());
     // What an interrupted cell has left behind is not gone on with: it takes seconds.
     if work.exists() {
         fs::remove_dir_all(work).map_err(TrainError::io("remove", work))?;

@@ -23,7 +23,7 @@ use mnist_train::{
 use toml::Table;
 
 use crate::{
-    args::{Common, Finetune, Pretrain, Train, UsageError},
+    args::{Common, Finetune, Pretrain, Train, UsageError, plain},
     device::{BackendName, Compute, Job, Place},
     guard::DeviceError,
     recipes::Recipe,
@@ -101,22 +101,12 @@ fn begin(
     }
     let place = Place::choose(common)?;
     let data = TrainingData::load(&run, common.data_dir.as_deref())?;
-    let saved = SavedRun {
-        facts: data.facts.clone(),
-        provenance: Provenance {
-            version: env!("CARGO_PKG_VERSION").into(),
-            git_commit: env!("MNIST_GIT_COMMIT").into(),
-            backend: place.name().into(),
-            devices: place.devices(),
-            data_digest: data.digest.clone(),
-        },
-        run,
-    };
+    let saved = begun(run, &data, place.name(), place.devices());
     if args.dry_run {
         return place.run(DryRun { saved: &saved });
     }
     let name = match &args.name {
-        Some(name) => checked(name)?.to_string(),
+        Some(name) => checked(name)?,
         None => free_name(&common.runs, &format!("{}-seed{}", recipe.name, saved.run.seed)),
     };
     // Settings that make no model are found before anything is written.
@@ -130,6 +120,21 @@ fn begin(
     let (dir, lock) = RunDir::create(&common.runs.join(name), &saved)?;
     dir.keep(&data.kept)?;
     train(&dir, &lock, &saved, &data, None, source.as_ref(), place, common)
+}
+
+/// A run that this program begins on so many devices of a backend.
+pub(in crate::cmd) fn begun(run: Run, data: &TrainingData, backend: &str, devices: usize) -> SavedRun {
+    SavedRun {
+        run,
+        facts: data.facts.clone(),
+        provenance: Provenance {
+            version: env!("CARGO_PKG_VERSION").into(),
+            git_commit: env!("MNIST_GIT_COMMIT").into(),
+            backend: backend.into(),
+            devices,
+            data_digest: data.digest.clone(),
+        },
+    }
 }
 
 /// The encoder that a run starts from, if it does.
@@ -283,13 +288,8 @@ fn quoted(path: &Path) -> String {
 }
 
 /// A name that stays inside its directory.
-fn checked(name: &str) -> Result<&str> {
-    let plain = Path::new(name).file_name().is_some_and(|last| last == name) && !name.starts_with('.');
-    if plain {
-        Ok(name)
-    } else {
-        Err(UsageError(format!("{name:?} is not a plain name: no slashes, no dot in front")).into())
-    }
+fn checked(name: &str) -> Result<String> {
+    plain(name).map_err(|e| UsageError(e).into())
 }
 
 /// `wanted`, or `wanted-2`, `wanted-3`, ...: the first that no run has.

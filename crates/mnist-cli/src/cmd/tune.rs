@@ -21,11 +21,12 @@ use mnist_train::{
     plot::{self, Chart, Series},
     registry,
     run::Run,
-    rundir::{Provenance, RunDir, SavedRun, write_whole},
+    rundir::{RunDir, write_whole},
     tune::{self, Dimension, Method, Pruning, Trial},
 };
 use serde::{Deserialize, Serialize};
 
+use super::train::{begun, source_of};
 use crate::{
     args::{Common, Tune, UsageError},
     device::{Compute, Job, Place},
@@ -268,14 +269,7 @@ impl Job for Attempt<'_> {
         let chosen_by = registry::chosen_by(&run)?;
         let data = TrainingData::load(&run, common.data_dir.as_deref())?;
         let path = home.join("trials").join(format!("{:04}", trial.number));
-        let provenance = Provenance {
-            version: env!("CARGO_PKG_VERSION").into(),
-            git_commit: env!("MNIST_GIT_COMMIT").into(),
-            backend: place.into(),
-            devices: 1 + others.len(),
-            data_digest: data.digest.clone(),
-        };
-        let saved = SavedRun { run, facts: data.facts.clone(), provenance };
+        let saved = begun(run, &data, place, 1 + others.len());
         if let Err(reason) = registry::check(&saved.run, &saved.facts) {
             trial.failed = Some(reason);
             return Ok(Some(trial));
@@ -290,7 +284,7 @@ impl Job for Attempt<'_> {
             made.0.keep(&data.kept)?;
             made
         };
-        let source = super::train::source_of(&saved.run, common)?;
+        let source = source_of(&saved.run, common)?;
         let from = if began { checkpoint::list(&dir.checkpoints())?.pop() } else { None };
         // What the trial measured before it was stopped stands in its log.
         let ended = checkpoint_epochs(&dir, from.as_deref(), chosen_by.score)?;

@@ -9,12 +9,12 @@ use mnist_train::{
     log::read_end,
     registry,
     run::Run,
-    rundir::{Provenance, RunDir, RunLock, SavedRun},
+    rundir::{RunDir, RunLock, SavedRun},
 };
 use serde::Serialize;
 
 use super::{Serve, peak_mib};
-use crate::{device::Compute, recipes::Recipe};
+use crate::{cmd::train::begun, device::Compute, recipes::Recipe};
 
 /// What came of a training.
 #[derive(Serialize)]
@@ -41,17 +41,7 @@ impl Trial {
         let recipe = Recipe::find("default")?;
         let run = Run::resolve(Some((&recipe.text, &recipe.origin)), set)?;
         let data = TrainingData::load(&run, serve.common.data_dir.as_deref())?;
-        let saved = SavedRun {
-            facts: data.facts.clone(),
-            provenance: Provenance {
-                version: env!("CARGO_PKG_VERSION").into(),
-                git_commit: env!("MNIST_GIT_COMMIT").into(),
-                backend: serve.backend.into(),
-                devices: 1,
-                data_digest: data.digest.clone(),
-            },
-            run,
-        };
+        let saved = begun(run, &data, serve.backend, 1);
         let name = format!("bench-{}-{}", serve.backend, std::process::id());
         let (dir, _lock) = RunDir::create(&serve.common.runs.join(name), &saved)?;
         Ok(Self { dir, saved, data, _lock })
