@@ -124,7 +124,9 @@ pub(crate) struct Train {
 
 /// Names of the objectives that need no labels.
 fn objectives() -> impl Iterator<Item = PossibleValue> {
-    let rest = mnist_train::registry::TABLE.iter().filter(|(name, _)| *name != "classify");
+    let rest = mnist_train::registry::TABLE
+        .iter()
+        .filter(|(name, _)| !mnist_train::registry::learns_from_labels(name));
     rest.map(|(name, about)| PossibleValue::new(*name).help(*about))
 }
 

@@ -19,6 +19,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("few-labels", include_str!("../../../recipes/few-labels.toml")),
     ("mlp", include_str!("../../../recipes/mlp.toml")),
     ("record", include_str!("../../../recipes/record.toml")),
+    ("fixmatch", include_str!("../../../recipes/fixmatch.toml")),
     ("gan", include_str!("../../../recipes/gan.toml")),
     ("gan-quick", include_str!("../../../recipes/gan-quick.toml")),
     ("vae", include_str!("../../../recipes/vae.toml")),

@@ -83,6 +83,11 @@ impl Images {
         self.labelled.as_ref().is_none_or(|shown| shown.get(index) == Some(&true))
     }
 
+    /// Whether there are examples whose labels are not shown.
+    pub fn hides_labels(&self) -> bool {
+        self.labelled.is_some()
+    }
+
     fn label(&self, index: usize) -> i32 {
         if self.is_labelled(index) { self.data.label(index).map_or(0, i32::from) } else { UNLABELLED }
     }

@@ -97,6 +97,8 @@ pub struct Loader<S = Images> {
     batch_size: usize,
     seed: u64,
     workers: usize,
+    /// Labelled examples that come before the others in each batch of an epoch, and which there are.
+    labelled: Option<(usize, Arc<[usize]>)>,
 }
 
 impl Loader {
@@ -138,6 +140,15 @@ impl Loader {
         self
     }
 
+    /// So many labelled examples first in each batch of [`Loader::epoch`], in turn from shuffled passes of their own;
+    /// the rest of a batch is drawn from all, and an epoch is a pass over these.
+    pub fn labelled_first(self, count: usize) -> Self {
+        let those: Vec<usize> =
+            self.indices.iter().copied().filter(|&i| self.source.is_labelled(i)).collect();
+        let count = if those.is_empty() { 0 } else { count.min(self.batch_size - 1) };
+        Self { labelled: (count > 0).then(|| (count, those.into())), ..self }
+    }
+
     /// The set that the examples are of.
     pub fn data(&self) -> &LabelledImages {
         self.source.data()
@@ -156,7 +167,7 @@ impl<S: Source> Loader<S> {
         if let Some(index) = indices.iter().find(|&&index| index >= source.len()) {
             return Err(DataError::invalid("example", index, format!("below {}", source.len())));
         }
-        Ok(Self { source: Arc::new(source), indices, batch_size, seed: 0, workers: 1 })
+        Ok(Self { source: Arc::new(source), indices, batch_size, seed: 0, workers: 1, labelled: None })
     }
 
     /// Seed of order and augmentation.
@@ -197,15 +208,39 @@ impl<S: Source> Loader<S> {
 
     /// Number of batches in an epoch; the last one may be smaller.
     pub fn steps_per_epoch(&self) -> usize {
-        self.indices.len().div_ceil(self.batch_size)
+        let first = self.labelled.as_ref().map_or(0, |(count, _)| *count);
+        self.indices.len().div_ceil(self.batch_size - first)
     }
 
     /// Shuffled and augmented batches of one epoch, from batch number `from` on.
     pub fn epoch(&self, epoch: usize, from: usize) -> Batches<S> {
         let order = epoch_order(self.indices.len(), self.seed, epoch);
-        let indices = order.into_iter().map(|place| self.indices[place]).collect();
+        let indices: Vec<usize> = order.into_iter().map(|place| self.indices[place]).collect();
+        let indices = match &self.labelled {
+            Some((first, those)) => self.interleaved(&indices, epoch, *first, those),
+            None => indices,
+        };
         let key = Key::new(self.seed).named("augment").with(epoch as u64);
         Batches::start(self.plan(indices, Purpose::Train(key)), from, self.workers)
+    }
+
+    /// Before each part of `rest` that fills a batch, the `first` labelled examples that are next.
+    fn interleaved(&self, rest: &[usize], epoch: usize, first: usize, labelled: &[usize]) -> Vec<usize> {
+        let steps = self.steps_per_epoch();
+        let mut indices = Vec::with_capacity(rest.len() + steps * first);
+        let seed = Key::new(self.seed).named("labelled").seed();
+        let (mut pass, mut order) = (usize::MAX, Vec::new());
+        for (step, rest) in rest.chunks(self.batch_size - first).enumerate() {
+            for draw in (0..first).map(|i| (epoch * steps + step) * first + i) {
+                if draw / labelled.len() != pass {
+                    pass = draw / labelled.len();
+                    order = epoch_order(labelled.len(), seed, pass);
+                }
+                indices.push(labelled[order[draw % labelled.len()]]);
+            }
+            indices.extend(rest);
+        }
+        indices
     }
 
     /// The batches in the order of the indices, as they are.

@@ -239,8 +239,11 @@ fn labelled(
     let refused = |wanted: String| {
         Err(TrainError::Settings(format!("data.labels is {count}; it has to be 0 (all) or {wanted}")))
     };
-    if count == 0 || count == train.len() {
+    if count == 0 {
         return Ok(None);
+    }
+    if count == train.len() {
+        return Ok(Some(train.to_vec()));
     }
     if count < classes {
         return refused(format!("{classes} at least, one for each class"));

@@ -8,8 +8,8 @@ use mnist_data::{Binarise, Examples, Task};
 use mnist_model::{
     generate::{GenerateRequest, Generated},
     objectives::{
-        AutoencoderConfig, ChosenBy, ClassifyConfig, ContrastiveConfig, GanConfig, LanguageModelConfig,
-        MaskedConfig, Objective, ObjectiveConfig, VIEWS, VaeConfig,
+        AutoencoderConfig, ChosenBy, ClassifyConfig, ContrastiveConfig, FixmatchConfig, GanConfig,
+        LanguageModelConfig, MaskedConfig, Objective, ObjectiveConfig, VIEWS, VaeConfig,
     },
     parameters::{Parameter, parameters, summary},
 };
@@ -199,6 +199,34 @@ impl FromRun for ContrastiveConfig {
     }
 }
 
+impl FromRun for FixmatchConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        Self {
+            classify: ClassifyConfig::from_run(run, facts),
+            labels: run.data.labels,
+            batch: run.batch_size,
+            settings: run.fixmatch.clone(),
+        }
+    }
+
+    fn in_training(run: &Run, facts: &Facts) -> Self {
+        let classify = ClassifyConfig::in_training(run, facts);
+        Self { classify, ..Self::from_run(run, facts) }
+    }
+
+    /// Where some labels are not to be known, that is in training, two views of each image and some labelled ones in
+    /// each batch.
+    fn prepare(run: &Run, loader: AnyLoader) -> AnyLoader {
+        match loader {
+            AnyLoader::Images(images) if images.source().hides_labels() => {
+                let views = vec![run.augment.clone(), run.fixmatch.strong.clone()];
+                AnyLoader::Images(images.views(views).labelled_first(run.fixmatch.labelled))
+            }
+            loader => loader,
+        }
+    }
+}
+
 impl FromRun for GanConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
         Self {
@@ -329,6 +357,14 @@ macro_rules! objectives {
             }
         }
 
+        /// Whether an objective learns from labels; an unknown one does not.
+        pub fn learns_from_labels(objective: &str) -> bool {
+            match objective {
+                $($name => <$config>::LABELS,)*
+                _ => false,
+            }
+        }
+
         /// What is to be told of token sequences, if a run's objective learns from such.
         ///
         /// # Errors
@@ -400,6 +436,7 @@ objectives! {
     "classify": ClassifyConfig, "classification: an encoder, a linear head, cross-entropy";
     "autoencoder": AutoencoderConfig, "an image through a narrow code and back, denoising if asked for";
     "contrastive": ContrastiveConfig, "SimCLR: two views of an image are to be found by their features";
+    "fixmatch": FixmatchConfig, "classification with few labels: the other images are labelled by the model itself";
     "gan": GanConfig, "two players: a generator of images, and a discriminator that can be reused";
     "vae": VaeConfig, "a variational autoencoder: codes as distributions, a likelihood, new digits";
     "language-model": LanguageModelConfig, "GPT: the next token of an image or a text from those before it";

@@ -9,8 +9,8 @@ use mnist_data::{Augment, Binarise};
 use mnist_model::{
     nets::NetSettings,
     objectives::{
-        AutoencoderSettings, ClassifySettings, ContrastiveSettings, GanSettings, LanguageModelSettings,
-        MaskedSettings, VaeSettings,
+        AutoencoderSettings, ClassifySettings, ContrastiveSettings, FixmatchSettings, GanSettings,
+        LanguageModelSettings, MaskedSettings, VaeSettings,
     },
     token_net::TokenNetSettings,
 };
@@ -68,6 +68,8 @@ pub struct Run {
     pub autoencoder: AutoencoderSettings,
     /// The objective `contrastive`.
     pub contrastive: ContrastiveSettings,
+    /// The objective `fixmatch`.
+    pub fixmatch: FixmatchSettings,
     /// The objective `gan`.
     pub gan: GanSettings,
     /// The objective `vae`.
@@ -166,6 +168,7 @@ impl Default for Run {
             classify: ClassifySettings::default(),
             autoencoder: AutoencoderSettings::default(),
             contrastive: ContrastiveSettings::default(),
+            fixmatch: FixmatchSettings::default(),
             gan: GanSettings::default(),
             vae: VaeSettings::default(),
             language_model: LanguageModelSettings::default(),

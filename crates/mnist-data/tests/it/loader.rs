@@ -1,5 +1,6 @@
 //! Batches: order, threads, tensors, speed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -90,6 +91,37 @@ fn in_order_neither_shuffles_nor_distorts() {
     let seen: Vec<usize> = batches.iter().flat_map(|batch| batch.indices.clone()).collect();
     assert_eq!(seen, (3..103).collect::<Vec<_>>());
     assert_eq!(batches[0].pixels[0], 3.0 / 255.0);
+}
+
+#[test]
+fn labelled_examples_come_first_in_each_batch_and_are_all_used() {
+    let loader = loader().labelled(&[11, 14, 16]).labelled_first(2);
+    let mut all = loader.indices().to_vec();
+    all.sort_unstable();
+    let mut shown = BTreeMap::new();
+    for epoch in 0..3 {
+        let mut rest = Vec::new();
+        assert_eq!(loader.epoch(epoch, 0).len(), loader.steps_per_epoch());
+        for batch in loader.epoch(epoch, 0) {
+            let (first, others) = batch.indices.split_at(2);
+            first.iter().for_each(|&i| *shown.entry(i).or_insert(0) += 1);
+            assert!(batch.labels[..2].iter().all(|label| *label >= 0), "{:?}", batch.labels);
+            rest.extend_from_slice(others);
+        }
+        rest.sort_unstable();
+        assert_eq!(rest, all);
+        let (whole, late) = (loader.epoch(epoch, 0).skip(1), loader.epoch(epoch, 1));
+        assert!(whole.eq(late));
+    }
+    // Passes of their own: no one is drawn a second time more often than another by more than one.
+    let counts: Vec<i32> = shown.into_values().collect();
+    assert_eq!(counts.len(), 3);
+    assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
+    // Without labels there is nothing to put first.
+    assert_eq!(
+        self::loader().labelled(&[]).labelled_first(2).steps_per_epoch(),
+        self::loader().steps_per_epoch()
+    );
 }
 
 #[test]

@@ -50,9 +50,9 @@ pub struct Classify<B: Backend> {
     pub net: Net<B>,
     /// `[width, classes]`.
     pub head: Linear<B>,
-    mean: f32,
-    std: f32,
-    label_smoothing: f32,
+    pub(super) mean: f32,
+    pub(super) std: f32,
+    pub(super) label_smoothing: f32,
 }
 
 impl ObjectiveConfig for ClassifyConfig {
@@ -60,6 +60,7 @@ impl ObjectiveConfig for ClassifyConfig {
     type Model<B: Backend> = Classify<B>;
 
     const CHOSEN_BY: ChosenBy = ChosenBy { score: "accuracy", larger_is_better: true };
+    const LABELS: bool = true;
 
     fn check(&self) -> Result<(), String> {
         self.nets.check(&self.net, self.size)?;

@@ -6,6 +6,7 @@
 mod autoencoder;
 mod classify;
 mod contrastive;
+mod fixmatch;
 mod gan;
 mod language_model;
 mod masked;
@@ -14,6 +15,7 @@ mod vae;
 pub use autoencoder::{Autoencoder, AutoencoderConfig, AutoencoderSettings};
 pub use classify::{Classify, ClassifyConfig, ClassifySettings};
 pub use contrastive::{Contrastive, ContrastiveConfig, ContrastiveSettings, VIEWS};
+pub use fixmatch::{FIXMATCH_VIEWS, Fixmatch, FixmatchConfig, FixmatchSettings};
 pub use gan::{Gan, GanConfig, GanSettings};
 pub use language_model::{LanguageModel, LanguageModelConfig, LanguageModelSettings};
 pub use masked::{Masked, MaskedConfig, MaskedSettings};
@@ -210,6 +212,9 @@ pub trait ObjectiveConfig {
 
     /// How validation chooses.
     const CHOSEN_BY: ChosenBy;
+
+    /// Whether it learns from labels; what does not is pretraining.
+    const LABELS: bool = false;
 
     /// The phases of an update, in their order, at least one.
     fn phases(&self) -> Vec<Phase> {

@@ -32,6 +32,9 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
             if net == "net=vit" {
                 sets.extend(["vit.layers=2", "schedule.learning_rate=0.003", "epochs=40"]);
             }
+            if objective == "objective=fixmatch" {
+                sets.extend(["data.labels=32", "fixmatch.labelled=8"]);
+            }
             if objective == "objective=vae" {
                 sets.push("data.binarise=dynamic");
             }
