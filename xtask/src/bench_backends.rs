@@ -24,14 +24,18 @@ use clap::ValueEnum;
 use self::{gate::Gate, measure::Task, report::Report};
 use crate::workspace;
 
+/// Features of mnist-cli that are backends.
+const BACKENDS: [&str; 9] =
+    ["flex", "ndarray", "wgpu", "tch", "cuda", "rocm", "metal", "vulkan", "candle"];
+
 /// Options of `cargo xtask bench-backends`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Backends to measure, each a feature of mnist-cli
-    #[arg(long, value_delimiter = ',', default_value = "flex,ndarray", value_name = "LIST")]
+    #[arg(long, value_delimiter = ',', default_value = "flex,ndarray", value_name = "LIST", value_parser = BACKENDS)]
     backends: Vec<String>,
-    /// Backends to measure as well: wgpu, tch
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    /// Backends to measure as well
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = BACKENDS)]
     with: Vec<String>,
     /// A Python with PyTorch, to do the same works in the same rounds; ratios then refer to it
     #[arg(long, value_name = "PYTHON")]

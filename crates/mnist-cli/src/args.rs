@@ -37,7 +37,7 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "N,N,...", value_delimiter = ',')]
     pub devices: Vec<usize>,
     /// Threads to compute on [default: all cores]; results do not depend on it
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
     /// Show no progress
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -120,6 +120,13 @@ pub(crate) struct Train {
     /// Print the resolved settings and the model, and do not train
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
+}
+
+/// A number of threads that a machine may have.
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    const MOST: usize = 1024;
+    let number = text.parse().ok().filter(|&number| number <= MOST).and_then(NonZeroUsize::new);
+    number.ok_or_else(|| format!("it has to be 1 to {MOST}"))
 }
 
 /// Names of the objectives that need no labels.

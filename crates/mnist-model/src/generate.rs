@@ -61,7 +61,8 @@ impl GenerateRequest {
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let Some(&(best, largest)) = ranked.first() else { return (0, 0.0) };
         if self.temperature <= 0.0 {
-            return (best as i32, 1.0);
+            let total: f32 = ranked.iter().map(|(_, value)| (value - largest).exp()).sum();
+            return (best as i32, 1.0 / total);
         }
         if self.top_k > 0 {
             ranked.truncate(self.top_k);

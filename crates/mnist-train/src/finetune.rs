@@ -307,7 +307,9 @@ impl Source {
             }
             let mut data = Table::new();
             data.insert("name".into(), saved.run.data.name.clone().into());
+            data.insert("path".into(), saved.run.data.path.clone().into());
             data.insert("split_seed".into(), (saved.run.data.split_seed as i64).into());
+            data.insert("validation".into(), (saved.run.data.validation as i64).into());
             table.insert("data".into(), data.into());
         }
         if self.torchvision {

@@ -164,9 +164,8 @@ impl<B: Backend> Gan<B> {
 
     fn discriminator_loss(&self, images: Tensor<B, 4>) -> Losses<B> {
         let [batch, ..] = images.dims();
-        let generator = self.generator.clone().no_grad();
-        let noise = Tensor::random([batch, self.code], Distribution::Normal(0.0, 1.0), &images.device());
-        let made = sigmoid(generator.forward(noise)).detach();
+        // Not frozen, only cut off: its norms have to go by the batch here as they do when it is its turn.
+        let made = self.make(batch, 1.0, &images.device()).detach();
         let real = self.discriminate(images.clone());
         let fake = self.discriminate(made);
         let right = |name, logits: &Tensor<B, 1>| {
@@ -186,7 +185,7 @@ impl<B: Backend> Gan<B> {
     }
 
     fn generator_loss(&self, batch: usize, device: &B::Device) -> Losses<B> {
-        // The discriminator's own gradients are of no use here.
+        // The discriminator's own gradients are of no use here; norms, if it has any, go by their running averages.
         let opponent =
             Self { net: self.net.clone().no_grad(), head: self.head.clone().no_grad(), ..self.clone() };
         let total = log_sigmoid(opponent.discriminate(self.make(batch, 1.0, device))).mean().neg();
