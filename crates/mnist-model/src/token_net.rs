@@ -15,7 +15,8 @@ use crate::{
     transformer::{Cache, STD, Sight, Transformer, TransformerConfig},
 };
 
-/// Sizes of a [`TokenNet`] that a recipe may set.
+/// Sizes of a [`TokenNet`] that a recipe may set. It may say `size`, a name out of [`SIZES`](crate::size::SIZES), for
+/// `width`, `heads`, `layers` and `hidden`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default)]
 pub struct TokenNetSettings {

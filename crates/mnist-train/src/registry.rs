@@ -259,6 +259,27 @@ impl FromRun for MaskedConfig {
     }
 }
 
+/// Whether there is something that `recompute` could compute again.
+fn check_recompute(run: &Run) -> Result<(), String> {
+    if !run.recompute {
+        return Ok(());
+    }
+    let (name, dropout) = match task(run).map_err(|e| e.to_string())? {
+        Some(_) => ("transformer", run.transformer.dropout),
+        None if run.net == "vit" => ("vit", run.nets.vit.dropout),
+        None => {
+            let net = &run.net;
+            return Err(format!("recompute is about the layers of a Transformer; the net {net} has none"));
+        }
+    };
+    if dropout > 0.0 {
+        return Err(format!(
+            "recompute would drop out other values the second time; set {name}.dropout, which is {dropout}, to 0"
+        ));
+    }
+    Ok(())
+}
+
 macro_rules! objectives {
     ($($name:literal: $config:ty, $about:literal;)*) => {
         /// Names of all objectives, and what each is.
@@ -345,6 +366,7 @@ macro_rules! objectives {
         /// # Errors
         /// A message that names the setting.
         pub fn check(run: &Run, facts: &Facts) -> Result<(), String> {
+            check_recompute(run)?;
             match run.objective.as_str() {
                 $($name => <$config>::from_run(run, facts).check(),)*
                 other => Err(unknown(other).to_string()),

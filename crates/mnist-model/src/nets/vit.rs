@@ -16,7 +16,8 @@ use crate::{
     transformer::{STD, Sight, Transformer, TransformerConfig},
 };
 
-/// Settings of [`Vit`].
+/// Settings of [`Vit`]. A recipe may say `size`, a name out of [`SIZES`](crate::size::SIZES), for `width`, `heads`,
+/// `layers` and `hidden`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default)]
 pub struct VitConfig {
