@@ -178,9 +178,9 @@ impl<B: Backend> Block<B> {
         if !(recompute::is_recording() && self.dropout == 0.0 && self.trains()) {
             return self.tracked(x, sight);
         }
-        let again = self.clone();
-        let untracked = |x| self.clone().no_grad().tracked(x, sight);
-        recompute::stage(x, untracked, move |x| again.tracked(x, sight))
+        let (again, input) = (self.clone(), x.clone());
+        let untracked = || self.clone().no_grad().tracked(x.detach(), sight);
+        recompute::stage(untracked, move || again.tracked(input, sight))
     }
 
     fn trains(&self) -> bool {

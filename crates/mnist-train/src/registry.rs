@@ -16,11 +16,12 @@ use mnist_model::{
 
 use crate::{
     checkpoint,
-    data::{AnyLoader, Kind},
+    data::{AnyLoader, Kind, TrainingData},
     error::{Result, TrainError},
     evaluate, grid,
     learner::{self, Outcome, Session},
     likelihood::{self, Likelihood},
+    plan::{self, Plan},
     run::Run,
     rundir::Facts,
     tensors::unflatten,
@@ -296,6 +297,22 @@ macro_rules! objectives {
         ) -> Result<Outcome> {
             match session.run.objective.as_str() {
                 $($name => learner::fit::<B, $config>(&<$config>::in_training(session.run, facts), session, devices),)*
+                other => Err(unknown(other)),
+            }
+        }
+
+        /// What a run will take; see [`plan::plan`].
+        ///
+        /// # Errors
+        /// Those of [`plan::plan`], and [`TrainError::Settings`] for settings that make no model.
+        pub fn plan<B: AutodiffBackend>(
+            run: &Run,
+            data: &TrainingData,
+            device: &B::Device,
+            seconds: f64,
+        ) -> Result<Plan> {
+            match run.objective.as_str() {
+                $($name => plan::plan::<B, $config>(&<$config>::in_training(run, &data.facts), run, data, device, seconds),)*
                 other => Err(unknown(other)),
             }
         }
