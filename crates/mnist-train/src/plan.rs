@@ -127,8 +127,8 @@ where
     let model = config.init::<B>(device).map_err(crate::TrainError::Settings)?;
     let params = parameters::<B, _>(&model);
     let frozen = run.finetune.frozen(&params, 0);
-    let moved: u64 =
-        params.iter().zip(&frozen).filter(|(p, frozen)| p.trained && !**frozen).map(values).sum();
+    let moved = params.iter().zip(&frozen).filter(|(p, frozen)| p.trained && !**frozen);
+    let moved: u64 = moved.map(|(p, _)| p.len() as u64).sum();
     let trained = params.iter().zip(&frozen).map(|(p, frozen)| p.trained && !frozen).collect();
     let model = crate::tensors::set_trained::<B, _>(model, trained);
 
@@ -225,10 +225,6 @@ where
             measured_batch: line.examples,
         },
     })
-}
-
-fn values((p, _): &(&Parameter, &bool)) -> u64 {
-    p.len() as u64
 }
 
 /// The first so many examples of a batch.
