@@ -161,9 +161,10 @@ pub(crate) struct Plan {
     /// Time to measure this machine's speed in
     #[arg(long, value_name = "S", default_value = "3", value_parser = positive)]
     pub seconds: f64,
-    /// Make so many steps too, and print what they took beside the plan
-    #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "10")]
-    pub check: Option<NonZeroUsize>,
+    /// Make so many steps too, 2 or more, and print what they took beside the plan (the first has no moments yet)
+    #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "10",
+          value_parser = clap::value_parser!(u16).range(2..))]
+    pub check: Option<u16>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

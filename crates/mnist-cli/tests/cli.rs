@@ -284,7 +284,7 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
         (&["plan", "no-such-recipe"], "the built-in ones are default, autoencoder"),
         (&["plan", "--set", "transformer.size=2m"], "no size is called \"2m\""),
         (&["plan", "--set", "cnn.channels=[0]"], "channels"),
-        (&["plan", "--check", "0"], "--check"),
+        (&["plan", "--check", "1"], "--check"),
         (&["train", "--threads", "0"], "--threads"),
         (&["train", "--backend", "flex", "--devices", "1"], "backend flex has one device here, number 0"),
         (&["train", "--backend", "flex", "--devices", "0,1"], "backend flex has one device here, number 0"),
@@ -363,13 +363,16 @@ fn a_plan_is_told_for_every_kind_of_recipe_and_can_be_checked() {
 #[test]
 fn the_large_recipe_is_what_its_name_says() {
     let home = Home::new();
-    let sets = ["--set", "vit.layers=1", "--set", "vit.patch=28", "--set", "data.limit=64", "--seconds", "0.1"];
+    let sets =
+        ["--set", "vit.layers=1", "--set", "vit.patch=28", "--set", "data.limit=64", "--seconds", "0.1"];
     let json = home.ok(&[&["plan", "vit-100m", "--json"], &sets[..]].concat());
     let found: Value = serde_json::from_str(&json).unwrap();
     let layer = found["parts"].as_array().unwrap().iter().find(|part| part[0] == "net.transformer.blocks");
     let layer = layer.unwrap()[1].as_f64().unwrap();
     assert!((12.0 * layer / 1e8 - 1.0).abs() < 0.05, "{layer}");
-    assert!(home.ok(&["train", "vit-100m", "--dry-run", "--set", "vit.layers=1"]).contains("recompute = true"));
+    assert!(
+        home.ok(&["train", "vit-100m", "--dry-run", "--set", "vit.layers=1"]).contains("recompute = true")
+    );
 }
 
 #[cfg(not(feature = "tch"))]

@@ -57,7 +57,8 @@ pub struct Plan {
 /// Bytes.
 #[derive(Serialize, Clone, Debug, PartialEq, Default)]
 pub struct Memory {
-    /// The process with its data, before the model is made; 0 where the system does not tell.
+    /// The process with its data and all that is not counted below, as it was when seconds were measured; 0 where the
+    /// system does not tell.
     pub process: u64,
     /// Weights and running statistics.
     pub weights: u64,
@@ -173,6 +174,11 @@ where
         }
     }
     let line = Line::of(&passes);
+    // What computing takes beside the tensors: scratch of the threads, batches made ahead, what the allocator keeps.
+    let loading = loading_seconds::<C>(train);
+    let weights = VALUE * params.iter().map(|p| p.len() as u64).sum::<u64>();
+    let counted = weights + VALUE * moved + line.kept(line.examples);
+    let process = status("VmHWM:").map_or(process, |peak| process.max(peak.saturating_sub(counted)));
     let counts = passes.last().is_some_and(|last| last.work.flops > 0);
 
     // Validation, over as many examples as take about as long.
@@ -190,14 +196,12 @@ where
     };
     let accumulate = run.accumulate.min(train.steps_per_epoch()).max(1);
     let update = update_seconds::<B>(run, moved, device);
-    let loading = loading_seconds::<C>(train);
     let step = (line.seconds(size) + loading) * accumulate as f64 + update;
     let epoch = step * steps_per_epoch as f64 + validation;
 
-    let all: u64 = params.iter().map(|p| p.len() as u64).sum();
     let slots = if run.optimizer.rule == Rule::Sgd { 1 } else { 2 };
-    let average = if run.ema.decay > 0.0 { all * VALUE } else { 0 };
-    let (weights, optimizer) = (all * VALUE, slots * moved * VALUE);
+    let average = if run.ema.decay > 0.0 { weights } else { 0 };
+    let optimizer = slots * moved * VALUE;
     let memory = Memory {
         process,
         weights,
