@@ -161,6 +161,8 @@ impl Job for Planned<'_> {
 /// Makes some updates as `train` makes them, in a directory that is gone afterwards.
 fn measure(mut run: Run, mut data: TrainingData, steps: usize, place: &Place) -> Result<Measured> {
     (run.steps, run.epochs, run.log.every_steps) = (steps, 1, steps);
+    // A checkpoint by the clock would take memory of its own.
+    run.checkpoint.every_seconds = 0;
     run.finetune = Default::default();
     data.valid = data.valid.first(mnist_train::data::EVALUATION_BATCH);
     let home = std::env::temp_dir().join(format!("mnist-plan-{}", std::process::id()));
