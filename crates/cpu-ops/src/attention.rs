@@ -58,6 +58,14 @@ impl Geometry {
         assert!(scale > 0.0 && scale.is_finite(), "a scale of {scale} is not a finite number above 0");
         Self { batch, queries, keys, heads, head, scale, causal }
     }
+
+    /// Multiplications and additions of the two products of the forward pass, those of hidden keys among them.
+    fn flops(&self) -> u64 {
+        4 * [self.batch, self.queries, self.keys, self.heads * self.head]
+            .iter()
+            .map(|&n| n as u64)
+            .product::<u64>()
+    }
 }
 
 /// For each query and head: softmax(scale * query . keys) as weights of the sum of the values. The heads' results

@@ -67,6 +67,7 @@ mod simd;
 mod softmax;
 mod special;
 mod update;
+mod work;
 
 pub use attention::{AttentionOptions, attention, self_attention};
 pub use bernoulli::bernoulli_log_likelihood;
@@ -80,3 +81,4 @@ pub use norm::{BatchNorm, BatchNormOptions, batch_norm, batch_norm_eval, group_n
 pub use silu::silu;
 pub use softmax::{log_softmax, softmax};
 pub use update::{Rule, State, Step, moving_average, update};
+pub use work::{Held, Work, counted, hold};

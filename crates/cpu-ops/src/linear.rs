@@ -128,6 +128,10 @@ impl<const N: usize> Operation<N> for Layer {
         Forward { output, shape: self.shape.clone(), kept: () }
     }
 
+    fn flops(&self) -> u64 {
+        2 * [self.rows, self.inputs, self.outputs].iter().map(|&n| n as u64).product::<u64>()
+    }
+
     fn reads(&self, wanted: [bool; N]) -> Reads<N> {
         // The gradient of the rows comes from the weights and that of the weights from the rows.
         let inputs = std::array::from_fn(|input| match input {

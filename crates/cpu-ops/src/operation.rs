@@ -14,7 +14,10 @@ use burn::{
     tensor::{DType, Tensor, TensorMetadata, TensorPrimitive, backend::Backend},
 };
 
-use crate::host::{Host, Primitive, cast};
+use crate::{
+    host::{Host, Primitive, cast},
+    work::{self, Held},
+};
 
 type AutodiffTensor<H> = Primitive<Autodiff<H>>;
 
@@ -30,6 +33,22 @@ pub(crate) trait Operation<const N: usize>: Clone + Debug + Send + 'static {
 
     /// What the backward pass reads if it is to give the gradients of the inputs that are `wanted`.
     fn reads(&self, wanted: [bool; N]) -> Reads<N>;
+
+    /// Multiplications and additions of the forward pass, where it is a product of some kind; the backward pass has as
+    /// many again for each of the first two inputs whose gradient is wanted. See [`crate::counted`].
+    fn flops(&self) -> u64 {
+        0
+    }
+
+    /// Multiplications and additions of the backward pass.
+    fn flops_back(&self, wanted: [bool; N]) -> u64 {
+        self.flops() * wanted.iter().take(2).filter(|wanted| **wanted).count() as u64
+    }
+
+    /// Bytes of what the forward pass keeps.
+    fn kept_bytes(_kept: &Self::Kept) -> u64 {
+        0
+    }
 
     /// Gradients of the inputs; of those that are not wanted, anything (best nothing).
     fn backward(&self, pass: Pass<'_, Self::Kept, N>) -> [Vec<f32>; N];
@@ -124,6 +143,7 @@ fn run_on<H: Host, B: Backend, O: Operation<N>, const N: usize>(
     }
     if TypeId::of::<B>() == TypeId::of::<H>() {
         let inputs = cast::<_, [Primitive<H>; N]>(inputs)?.map(H::contiguous);
+        work::add(operation.flops());
         let Forward { output, shape, kept } = operation.forward(inputs.each_ref().map(H::values), false);
         return Ok((same(H::tensor(output, &shape)), Arc::new(kept)));
     }
@@ -145,8 +165,11 @@ fn tracked<H: Host, O: Operation<N>, const N: usize>(
 ) -> Done<Autodiff<H>, O::Kept> {
     let wanted = inputs.each_ref().map(|input| input.node.clone_if_require_grad().is_some());
     let nodes = inputs.each_ref().map(|input| input.node.clone());
+    // Leaves behind the first input: they are there whether or not they are kept.
+    let weights: [bool; N] = std::array::from_fn(|i| i > 0 && nodes[i].order == 0);
     let inputs = inputs.map(|input| H::contiguous(input.primitive));
     let keep = wanted.contains(&true);
+    work::add(operation.flops());
     let Forward { output, shape, kept } = operation.forward(inputs.each_ref().map(H::values), keep);
     let (output, kept) = (H::tensor(output, &shape), Arc::new(kept));
     let step = Step { operation: operation.clone() };
@@ -155,11 +178,19 @@ fn tracked<H: Host, O: Operation<N>, const N: usize>(
         OpsKind::Tracked(step) => {
             let reads = operation.reads(wanted);
             let mut index = 0..N;
+            let read = (0..N).filter(|&i| reads.inputs[i] && !weights[i]).map(|i| &inputs[i]);
+            let read = read.chain(Some(&output).filter(|_| reads.output)).map(|buffer| {
+                let values = H::values(buffer);
+                (values.as_ptr().addr(), size_of_val(values) as u64)
+            });
+            let own = (Arc::as_ptr(&kept).addr(), O::kept_bytes(&kept));
+            let held = Arc::new(Held::new(read.chain([own])));
             let state = State {
                 shapes: inputs.each_ref().map(|input| input.shape().to_vec()),
                 inputs: inputs.map(|input| index.next().filter(|&i| reads.inputs[i]).map(|_| input)),
                 output: reads.output.then(|| output.clone()),
                 kept: kept.clone(),
+                held,
             };
             step.finish(state, output)
         }
@@ -180,6 +211,7 @@ struct State<P, K, const N: usize> {
     inputs: [Option<P>; N],
     output: Option<P>,
     kept: Arc<K>,
+    held: Arc<Held>,
 }
 
 impl<P: Clone, K, const N: usize> Clone for State<P, K, N> {
@@ -189,6 +221,7 @@ impl<P: Clone, K, const N: usize> Clone for State<P, K, N> {
             inputs: self.inputs.clone(),
             output: self.output.clone(),
             kept: self.kept.clone(),
+            held: self.held.clone(),
         }
     }
 }
@@ -198,6 +231,7 @@ impl<H: Host, O: Operation<N>, const N: usize> Backward<H, N> for Step<O> {
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = H::contiguous(grads.consume::<H>(&ops.node));
+        work::add(self.operation.flops_back(ops.parents.each_ref().map(Option::is_some)));
         let found = self.operation.backward(Pass {
             inputs: ops.state.inputs.each_ref().map(values_or_none::<H>),
             output: values_or_none::<H>(&ops.state.output),

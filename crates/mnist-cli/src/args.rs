@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Train(Train),
     /// Train a model without labels, for its features or for what it makes
     Pretrain(Pretrain),
+    /// Tell what a training takes: parameters, multiplications, memory, time
+    Plan(Plan),
     /// Search for better settings of a recipe, chosen on validation
     Tune(Tune),
     /// Train a classifier on the encoder of another model
@@ -146,6 +148,53 @@ pub(crate) struct Pretrain {
     /// All that `train` takes.
     #[command(flatten)]
     pub train: Train,
+}
+
+/// `plan`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Plan {
+    /// A recipe: a file, or the name of a built-in one [default: default]
+    pub recipe: Option<String>,
+    /// Data set, or for objectives on tokens `text`, a UTF-8 file or a folder of .txt files [default: the recipe's]
+    #[arg(long, value_name = "NAME|PATH")]
+    pub data: Option<String>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u64>,
+    /// Labels to learn from, each class in its share; the other images are unlabelled
+    #[arg(long, value_name = "N")]
+    pub labels: Option<u64>,
+    /// Change a setting of the recipe; may be given often
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Time to measure this machine's speed in
+    #[arg(long, value_name = "S", default_value = "3", value_parser = positive)]
+    pub seconds: f64,
+    /// Make so many steps too, 2 or more, and print what they took beside the plan (the first has no moments yet)
+    #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "10",
+          value_parser = clap::value_parser!(u16).range(2..))]
+    pub check: Option<u16>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Plan {
+    /// What `train` would have been given.
+    pub(crate) fn train(&self) -> Train {
+        Train {
+            recipe: self.recipe.clone(),
+            data: self.data.clone(),
+            name: None,
+            seed: None,
+            epochs: self.epochs,
+            labels: self.labels,
+            set: self.set.clone(),
+            resume: None,
+            checkpoint: None,
+            dry_run: true,
+        }
+    }
 }
 
 /// `tune`.

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let done = start(&args).and_then(|()| match &args.command {
         Command::Train(train) => cmd::train::run(train, &args.common),
         Command::Pretrain(pretrain) => cmd::train::pretrain(pretrain, &args.common),
+        Command::Plan(plan) => cmd::plan::run(plan, &args.common),
         Command::Tune(tune) => cmd::tune::run(tune, &args.common),
         Command::Finetune(finetune) => cmd::train::finetune(finetune, &args.common),
         Command::Probe(probe) => cmd::probe::run(probe, &args.common),

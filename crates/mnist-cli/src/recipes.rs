@@ -25,6 +25,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("vae", include_str!("../../../recipes/vae.toml")),
     ("vae-2d", include_str!("../../../recipes/vae-2d.toml")),
     ("vae-quick", include_str!("../../../recipes/vae-quick.toml")),
+    ("vit-100m", include_str!("../../../recipes/vit-100m.toml")),
     ("tiny", include_str!("../../../recipes/tiny.toml")),
 ];
 

@@ -279,6 +279,12 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
         ),
         (&["train", "--set", "batch_size=0"], "batch_size is 0; it has to be 1"),
         (&["train", "--set", "batch_size=60000"], "batch_size is 60000, more than the 55000 training images"),
+        (&["train", "--set", "vit.size=huge"], "no size is called \"huge\"; there are: 0.1m, 0.3m"),
+        (&["train", "--set", "recompute=true"], "the net cnn has none"),
+        (&["plan", "no-such-recipe"], "the built-in ones are default, autoencoder"),
+        (&["plan", "--set", "transformer.size=2m"], "no size is called \"2m\""),
+        (&["plan", "--set", "cnn.channels=[0]"], "channels"),
+        (&["plan", "--check", "1"], "--check"),
         (&["train", "--threads", "0"], "--threads"),
         (&["train", "--backend", "flex", "--devices", "1"], "backend flex has one device here, number 0"),
         (&["train", "--backend", "flex", "--devices", "0,1"], "backend flex has one device here, number 0"),
@@ -305,6 +311,68 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
     assert!(home.fails(2, &[&["train", "--name", "a"], SMALL].concat()).contains("exists already"));
     assert!(home.ok(&["completions", "bash"]).contains("mnist-cli"));
     assert!(home.ok(&["train", "--dry-run"]).contains("trained values"));
+}
+
+/// Of the MLP 784-32-10: 784 * 32 + 32 + 32 * 10 + 10 values; forward 2 * 64 * (784 * 32 + 32 * 10) multiplications and
+/// additions, backward as many for the weights and 2 * 64 * 32 * 10 for what is between the layers.
+#[test]
+fn a_plan_counts_what_can_be_counted_by_hand() {
+    let home = Home::new();
+    let plan = |more: &[&str]| -> Value {
+        let mlp = ["plan", "mlp", "--json", "--seconds", "0.2", "--set", "mlp.hidden=[32]", "--epochs", "3"];
+        serde_json::from_str(&home.ok(&[&mlp[..], more].concat())).unwrap()
+    };
+    let found = plan(&["--set", "batch_size=64", "--set", "ema.decay=0.9"]);
+    let values = 784 * 32 + 32 + 32 * 10 + 10;
+    assert_eq!(found["parameters"].as_u64(), Some(values));
+    assert_eq!(found["flops"].as_u64(), Some(2 * 64 * (2 * (784 * 32 + 320) + 320)));
+    assert_eq!((found["steps_per_epoch"].as_u64(), found["steps"].as_u64()), (Some(860), Some(2580)));
+    let memory = &found["memory"];
+    for (name, times) in [("weights", 1), ("gradients", 1), ("optimizer", 2), ("average", 1)] {
+        assert_eq!(memory[name].as_u64(), Some(4 * values * times), "{name}");
+    }
+    // The images, what ReLU lets pass, and of the loss something for each class.
+    let kept = memory["activations"].as_u64().unwrap();
+    assert!((4 * 64 * (784 + 32)..4 * 64 * (784 + 32 + 24)).contains(&kept), "{kept}");
+    assert!(found["time"]["run"].as_f64().unwrap() > 2580.0 * found["time"]["step"].as_f64().unwrap());
+
+    let twice = plan(&["--set", "batch_size=64", "--set", "accumulate=2", "--set", "ema.decay=0"]);
+    assert_eq!(twice["flops"].as_u64(), found["flops"].as_u64().map(|flops| 2 * flops));
+    assert_eq!(twice["memory"]["gradients"].as_u64(), Some(8 * values));
+    assert_eq!((twice["memory"]["average"].as_u64(), twice["steps"].as_u64()), (Some(0), Some(1290)));
+    assert!(!home.runs().exists(), "something was written");
+}
+
+#[test]
+fn a_plan_is_told_for_every_kind_of_recipe_and_can_be_checked() {
+    let home = Home::new();
+    let small = ["--seconds", "0.1", "--set", "data.limit=128", "--set", "batch_size=4"];
+    for recipe in ["vae-quick", "gan-quick", "contrastive", "masked", "tiny"] {
+        let said = home.ok(&[&["plan", recipe], &small[..]].concat());
+        assert!(said.contains("parameters") && said.contains("FLOPs of a step: "), "{said}");
+    }
+    let vit = ["--set", "net=vit", "--set", "vit.size=0.1m", "--set", "vit.patch=14", "--check", "2"];
+    let said = home.ok(&[&["plan"], &small[..], &vit].concat());
+    assert!(said.contains("net.Vit.transformer") && said.contains("planned against 2 steps"), "{said}");
+    let json = home.ok(&[&["plan", "--json"], &small[..], &vit].concat());
+    let found: Value = serde_json::from_str(&json).unwrap();
+    assert!(found["measured"]["step_seconds"].as_f64().unwrap() > 0.0);
+}
+
+/// A recipe too large for a test is planned, not run: of what its name says, and within the memory it promises.
+#[test]
+fn the_large_recipe_is_what_its_name_says() {
+    let home = Home::new();
+    let sets =
+        ["--set", "vit.layers=1", "--set", "vit.patch=28", "--set", "data.limit=64", "--seconds", "0.1"];
+    let json = home.ok(&[&["plan", "vit-100m", "--json"], &sets[..]].concat());
+    let found: Value = serde_json::from_str(&json).unwrap();
+    let layer = found["parts"].as_array().unwrap().iter().find(|part| part[0] == "net.Vit.transformer");
+    let layer = layer.unwrap()[1].as_f64().unwrap();
+    assert!((12.0 * layer / 1e8 - 1.0).abs() < 0.05, "{layer}");
+    assert!(
+        home.ok(&["train", "vit-100m", "--dry-run", "--set", "vit.layers=1"]).contains("recompute = true")
+    );
 }
 
 #[cfg(not(feature = "tch"))]

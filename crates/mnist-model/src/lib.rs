@@ -23,6 +23,8 @@ pub mod generate;
 pub mod nets;
 pub mod objectives;
 pub mod parameters;
+pub mod recompute;
+pub mod size;
 pub mod token_net;
 pub mod transformer;
 

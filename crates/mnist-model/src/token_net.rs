@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     nets::not_absurd,
+    recompute,
     transformer::{Cache, STD, Sight, Transformer, TransformerConfig},
 };
 
-/// Sizes of a [`TokenNet`] that a recipe may set.
+/// Sizes of a [`TokenNet`] that a recipe may set. It may say `size`, a name out of [`SIZES`](crate::size::SIZES), for
+/// `width`, `heads`, `layers` and `hidden`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default)]
 pub struct TokenNetSettings {
@@ -103,6 +105,20 @@ impl<B: Backend> TokenNet<B> {
     /// - `segments`: `[batch, length]`, 0 or 1; not read by a decoder
     /// - returns: `[batch, length, width]`
     pub fn forward(&self, tokens: Tensor<B, 2, Int>, segments: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let trains = self.tokens.is_require_grad() || self.positions.is_require_grad();
+        let x = if recompute::is_recording() && self.dropout == 0.0 && trains {
+            let (again, read) = (self.clone(), (tokens.clone(), segments.clone()));
+            let untracked = || self.clone().no_grad().embedded(tokens, segments);
+            recompute::stage(untracked, move || again.embedded(read.0, read.1))
+        } else {
+            self.embedded(tokens, segments)
+        };
+        let sight = if self.causal { Sight::Past } else { Sight::All };
+        self.transformer.forward(x, sight)
+    }
+
+    /// What the Transformer reads, `[batch, length, width]`.
+    fn embedded(&self, tokens: Tensor<B, 2, Int>, segments: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let mut x = self.embed(tokens, 0);
         if let Some(table) = &self.segments {
             let [batch, length, width] = x.dims();
@@ -110,8 +126,7 @@ impl<B: Backend> TokenNet<B> {
             let [first, second] = [0, 1].map(|k| table.val().narrow(0, k, 1).reshape([1, 1, width]));
             x = x + first.clone() + which * (second - first);
         }
-        let sight = if self.causal { Sight::Past } else { Sight::All };
-        self.transformer.forward(cpu_ops::dropout(x, self.dropout), sight)
+        cpu_ops::dropout(x, self.dropout)
     }
 
     /// More tokens of sequences whose beginning is in the cache, as a decoder sees them.

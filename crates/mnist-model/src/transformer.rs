@@ -14,6 +14,7 @@ use cpu_ops::{AttentionOptions, attention, gelu, self_attention};
 use crate::{
     blocks::{LayerNorm, Linear, LoraConfig, dropout_of, layer_norm, normal_linear},
     nets::{at_least_one, not_absurd, share},
+    recompute,
 };
 
 /// Sizes of a [`Transformer`].
@@ -171,8 +172,24 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    /// `[batch, tokens, width]` to the same.
+    /// `[batch, tokens, width]` to the same; a stage for [`recompute`](crate::recompute) where it is trained,
+    /// unless it has dropout, whose masks would be others the second time.
     fn forward(&self, x: Tensor<B, 3>, sight: Sight) -> Tensor<B, 3> {
+        if !(recompute::is_recording() && self.dropout == 0.0 && self.trains()) {
+            return self.tracked(x, sight);
+        }
+        let (again, input) = (self.clone(), x.clone());
+        let untracked = || self.clone().no_grad().tracked(x.detach(), sight);
+        recompute::stage(untracked, move || again.tracked(input, sight))
+    }
+
+    fn trains(&self) -> bool {
+        let norms = [&self.norm1, &self.norm2].iter().any(|norm| norm.trains());
+        norms || [&self.qkv, &self.mix, &self.expand, &self.contract].iter().any(|layer| layer.trains())
+    }
+
+    /// `[batch, tokens, width]` to the same.
+    fn tracked(&self, x: Tensor<B, 3>, sight: Sight) -> Tensor<B, 3> {
         let how = AttentionOptions { heads: self.heads, causal: sight == Sight::Past, ..Default::default() };
         let qkv = self.qkv.forward(self.norm1.forward(x.clone())); // [batch, tokens, 3 * width]
         let y = self.mix.forward(self_attention(qkv, how)); // [batch, tokens, width]

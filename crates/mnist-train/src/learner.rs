@@ -150,7 +150,7 @@ where
         average = checkpoint.average;
         state = checkpoint.state;
     }
-    let replicas = Replicas::<B, C::Input>::start(config, device, others)?;
+    let replicas = Replicas::<B, C::Input>::start(config, device, others, run.recompute)?;
     checkpoint::discard_after(&dir.checkpoints(), (state.step > 0).then_some(state.step))?;
     let mut metrics = MetricsLog::open(&dir.metrics(), state.metrics_length)?;
 

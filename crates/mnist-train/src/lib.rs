@@ -31,6 +31,7 @@ pub mod likelihood;
 pub mod log;
 pub mod metrics;
 pub mod optimizer;
+pub mod plan;
 pub mod plot;
 pub mod probe;
 pub mod publish;

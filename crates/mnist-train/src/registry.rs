@@ -16,11 +16,12 @@ use mnist_model::{
 
 use crate::{
     checkpoint,
-    data::{AnyLoader, Kind},
+    data::{AnyLoader, Kind, TrainingData},
     error::{Result, TrainError},
     evaluate, grid,
     learner::{self, Outcome, Session},
     likelihood::{self, Likelihood},
+    plan::{self, Plan},
     run::Run,
     rundir::Facts,
     tensors::unflatten,
@@ -287,6 +288,27 @@ impl FromRun for MaskedConfig {
     }
 }
 
+/// Whether there is something that `recompute` could compute again.
+fn check_recompute(run: &Run) -> Result<(), String> {
+    if !run.recompute {
+        return Ok(());
+    }
+    let (name, dropout) = match task(run).map_err(|e| e.to_string())? {
+        Some(_) => ("transformer", run.transformer.dropout),
+        None if run.net == "vit" => ("vit", run.nets.vit.dropout),
+        None => {
+            let net = &run.net;
+            return Err(format!("recompute is about the layers of a Transformer; the net {net} has none"));
+        }
+    };
+    if dropout > 0.0 {
+        return Err(format!(
+            "recompute would drop out other values the second time; set {name}.dropout, which is {dropout}, to 0"
+        ));
+    }
+    Ok(())
+}
+
 macro_rules! objectives {
     ($($name:literal: $config:ty, $about:literal;)*) => {
         /// Names of all objectives, and what each is.
@@ -303,6 +325,22 @@ macro_rules! objectives {
         ) -> Result<Outcome> {
             match session.run.objective.as_str() {
                 $($name => learner::fit::<B, $config>(&<$config>::in_training(session.run, facts), session, devices),)*
+                other => Err(unknown(other)),
+            }
+        }
+
+        /// What a run will take; see [`plan::plan`].
+        ///
+        /// # Errors
+        /// Those of [`plan::plan`], and [`TrainError::Settings`] for settings that make no model.
+        pub fn plan<B: AutodiffBackend>(
+            run: &Run,
+            data: &TrainingData,
+            device: &B::Device,
+            seconds: f64,
+        ) -> Result<Plan> {
+            match run.objective.as_str() {
+                $($name => plan::plan::<B, $config>(&<$config>::in_training(run, &data.facts), run, data, device, seconds),)*
                 other => Err(unknown(other)),
             }
         }
@@ -381,6 +419,7 @@ macro_rules! objectives {
         /// # Errors
         /// A message that names the setting.
         pub fn check(run: &Run, facts: &Facts) -> Result<(), String> {
+            check_recompute(run)?;
             match run.objective.as_str() {
                 $($name => <$config>::from_run(run, facts).check(),)*
                 other => Err(unknown(other).to_string()),

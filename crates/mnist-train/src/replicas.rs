@@ -34,7 +34,10 @@ use burn::{
     },
 };
 use mnist_data::{Examples, Key};
-use mnist_model::objectives::{Objective, ObjectiveConfig, Progress};
+use mnist_model::{
+    objectives::{Objective, ObjectiveConfig, Progress},
+    recompute,
+};
 
 use crate::{
     error::{Result, TrainError},
@@ -84,22 +87,34 @@ impl<B: Backend> Found<B> {
 pub(crate) struct Replicas<B: AutodiffBackend, E> {
     main: B::Device,
     others: Vec<Worker<B, E>>,
+    recompute: bool,
 }
 
 impl<B: AutodiffBackend, E: Examples> Replicas<B, E> {
     /// Makes a copy of the model for each of the `others`, with a thread that computes on it.
-    pub(crate) fn start<C>(config: &C, main: &B::Device, others: &[B::Device]) -> Result<Self>
+    ///
+    /// `recompute`: see [`mnist_model::recompute`]; for the main device alone, whose forward passes then do not all
+    /// come before its backward passes.
+    pub(crate) fn start<C>(
+        config: &C,
+        main: &B::Device,
+        others: &[B::Device],
+        recompute: bool,
+    ) -> Result<Self>
     where
         C: ObjectiveConfig<Input = E>,
         C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>> + 'static,
     {
+        if recompute && !others.is_empty() {
+            return Err(TrainError::Settings("recompute works on one device only".into()));
+        }
         let others = others.iter().map(|device| {
             let model = config.init::<B>(device).map_err(TrainError::Settings)?;
             Worker::start(model, device.clone(), main.clone()).map_err(|e| {
                 TrainError::Settings(format!("no thread for device {device:?} can be started: {e}"))
             })
         });
-        Ok(Self { main: main.clone(), others: others.collect::<Result<_>>()? })
+        Ok(Self { main: main.clone(), others: others.collect::<Result<_>>()?, recompute })
     }
 
     /// Gradients of the mean loss over all examples of a group of batches, in the phase of the update that `at` names.
@@ -140,7 +155,8 @@ impl<B: AutodiffBackend, E: Examples> Replicas<B, E> {
                 busy.push(worker);
             }
             let own = (own, at);
-            let own = part_gradients::<B, M>(model, own, images, key.seed(), &self.main, Forward(together));
+            let how = How { images, seed: key.seed(), forward: Forward(together), recompute: self.recompute };
+            let own = part_gradients::<B, M>(model, own, how, &self.main);
             // In the order of the devices, whichever is done first: sums do not depend on time.
             for found in std::iter::once(own).chain(busy.into_iter().map(|worker| worker.end())) {
                 if sum.gradients.is_empty() {
@@ -154,21 +170,32 @@ impl<B: AutodiffBackend, E: Examples> Replicas<B, E> {
     }
 }
 
+/// How the gradients of a part of a batch are computed.
+struct How {
+    /// Images of the whole update.
+    images: usize,
+    /// Of what is random in the model.
+    seed: u64,
+    forward: Forward,
+    recompute: bool,
+}
+
 /// Gradients of the loss of one part of a batch, times its share of the update's images.
 fn part_gradients<B: AutodiffBackend, M: Objective<B> + AutodiffModule<B>>(
     model: &M,
     (part, at): (M::Input, Progress),
-    images: usize,
-    seed: u64,
+    How { images, seed, forward, recompute }: How,
     device: &B::Device,
-    forward: Forward,
 ) -> Found<B::InnerBackend> {
     let share = part.len() as f64 / images as f64;
     B::seed(device, seed);
-    let losses = model.losses(part.to_device(device), at);
+    let losses = || model.losses(part.to_device(device), at);
+    let (losses, stages) = if recompute { recompute::recording(losses) } else { (losses(), Vec::new()) };
     drop(forward);
     let total = losses.total.mul_scalar(share);
-    let gradients = gradients::<B, _>(model, &total.backward());
+    let passes = recompute::backward::<B>(total.clone(), stages);
+    let gradients = passes.iter().map(|pass| gradients::<B, _>(model, pass));
+    let gradients = gradients.reduce(|sum, pass| accumulate(Some(sum), pass)).unwrap_or_default();
     let parts = losses.parts.into_iter().map(|p| (p.name, p.value.inner().mul_scalar(share)));
     let (names, values) = std::iter::once(("loss", total.inner())).chain(parts).unzip();
     Found { gradients, parts: Parts { names, values } }
@@ -219,8 +246,8 @@ impl<B: AutodiffBackend, E: Examples> Worker<B, E> {
         let mut work = move |Task { weights, trained, part, images, seed, at, forward }: Task<E>| {
             let weights = weights.into_iter().map(|w| Tensor::from_data(w, &device)).collect();
             model = set_trained::<B, _>(unflatten_trained::<B, _>(model.clone(), weights), trained);
-            let Found { gradients, parts } =
-                part_gradients::<B, M>(&model, (part, at), images, seed, &device, forward);
+            let how = How { images, seed, forward, recompute: false };
+            let Found { gradients, parts } = part_gradients::<B, M>(&model, (part, at), how, &device);
             Answer {
                 gradients: gradients.into_iter().map(|g| g.map(Tensor::into_data)).collect(),
                 names: parts.names,

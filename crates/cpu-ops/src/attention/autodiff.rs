@@ -37,6 +37,19 @@ impl Operation<1> for Packed {
         forward(&self.0, self.rows(qkv), keep)
     }
 
+    fn flops(&self) -> u64 {
+        self.0.flops()
+    }
+
+    fn flops_back(&self, _wanted: [bool; 1]) -> u64 {
+        // Products of the scores, again, and of the gradients of scores, queries, keys and values.
+        self.0.flops() / 2 * 5
+    }
+
+    fn kept_bytes(logs: &Vec<f32>) -> u64 {
+        size_of_val(&logs[..]) as u64
+    }
+
     fn reads(&self, _wanted: [bool; 1]) -> Reads<1> {
         Reads { inputs: [true], output: false }
     }
@@ -57,6 +70,19 @@ impl Operation<3> for Apart {
 
     fn forward(&self, inputs: [&[f32]; 3], keep: bool) -> Forward<Vec<f32>> {
         forward(&self.0, self.rows(inputs), keep)
+    }
+
+    fn flops(&self) -> u64 {
+        self.0.flops()
+    }
+
+    fn flops_back(&self, _wanted: [bool; 3]) -> u64 {
+        // Products of the scores, again, and of the gradients of scores, queries, keys and values.
+        self.0.flops() / 2 * 5
+    }
+
+    fn kept_bytes(logs: &Vec<f32>) -> u64 {
+        size_of_val(&logs[..]) as u64
     }
 
     fn reads(&self, _wanted: [bool; 3]) -> Reads<3> {

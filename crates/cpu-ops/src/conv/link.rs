@@ -29,6 +29,11 @@ impl Link {
         self.outputs * (self.inputs / self.groups) * self.kernel[0] * self.kernel[1]
     }
 
+    /// Multiplications and additions of the convolution as its formula has them.
+    pub(crate) fn flops(&self) -> u64 {
+        2 * (self.batch * self.map[0] * self.map[1]) as u64 * self.weights() as u64
+    }
+
     /// Elements of one image.
     pub(crate) fn image_len(&self) -> usize {
         self.inputs * self.image[0] * self.image[1]

@@ -35,6 +35,14 @@ impl<const N: usize> Operation<N> for Geometry {
         }
     }
 
+    fn flops(&self) -> u64 {
+        self.link.flops()
+    }
+
+    fn kept_bytes(kept: &Vec<u8>) -> u64 {
+        kept.len() as u64
+    }
+
     fn reads(&self, wanted: [bool; N]) -> Reads<N> {
         // The gradient of the images comes from the weights and that of the weights from the images.
         let inputs = std::array::from_fn(|input| match input {

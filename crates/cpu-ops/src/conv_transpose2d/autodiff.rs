@@ -20,6 +20,10 @@ impl<const N: usize> Operation<N> for Call {
         Forward { output, shape: vec![link.batch, link.inputs, link.image[0], link.image[1]], kept: () }
     }
 
+    fn flops(&self) -> u64 {
+        self.link.flops()
+    }
+
     fn reads(&self, wanted: [bool; N]) -> Reads<N> {
         let inputs = std::array::from_fn(|input| match input {
             0 => wanted[1],

@@ -71,13 +71,13 @@ pub(crate) fn finetune(args: &Finetune, common: &Common) -> Result<ExitCode> {
     }
 }
 
-fn begin(
+/// The recipe and the settings of what was typed.
+pub(in crate::cmd) fn resolved(
     args: &Train,
     recipe: &str,
     base: Table,
     mut sets: Vec<String>,
-    common: &Common,
-) -> Result<ExitCode> {
+) -> Result<(Recipe, Run)> {
     let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(recipe))?;
     if let Some(data) = &args.data {
         if is_path(data) {
@@ -94,7 +94,12 @@ fn begin(
     sets.extend(args.set.iter().cloned());
     sets.extend(args.seed.map(|seed| format!("seed={seed}")));
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
-    let mut run = Run::resolve_over(base, Some((&recipe.text, &recipe.origin)), &sets)?;
+    let run = Run::resolve_over(base, Some((&recipe.text, &recipe.origin)), &sets)?;
+    Ok((recipe, run))
+}
+
+fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Common) -> Result<ExitCode> {
+    let (recipe, mut run) = resolved(args, recipe, base, sets)?;
     let source = source_of(&run, common)?;
     if let Some(source) = &source {
         run.finetune.sha256.clone_from(&source.sha256);

@@ -103,6 +103,11 @@ impl<B: Backend> LayerNorm<B> {
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
         cpu_ops::layer_norm(x, self.gamma.val(), self.beta.val(), EPSILON)
     }
+
+    /// Whether something of it is being trained.
+    pub fn trains(&self) -> bool {
+        self.gamma.is_require_grad() || self.beta.is_require_grad()
+    }
 }
 
 #[cfg(test)]

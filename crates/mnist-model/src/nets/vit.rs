@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::{Encoder, at_least_one};
 use crate::{
     blocks::{Linear, LoraConfig, dropout_of, output_linear},
+    recompute,
     transformer::{STD, Sight, Transformer, TransformerConfig},
 };
 
-/// Settings of [`Vit`].
+/// Settings of [`Vit`]. A recipe may say `size`, a name out of [`SIZES`](crate::size::SIZES), for `width`, `heads`,
+/// `layers` and `hidden`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default)]
 pub struct VitConfig {
@@ -108,13 +110,13 @@ pub struct Vit<B: Backend> {
 
 impl<B: Backend> Encoder<B> for Vit<B> {
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
-        let mut x = self.embed.forward(patchify(images, self.patch)); // [batch, patches, width]
-        let [batch, _patches, width] = x.dims();
-        if let Some(class) = &self.class {
-            x = Tensor::cat(vec![class.val().expand([batch, 1, width]), x], 1); // [batch, 1 + patches, width]
-        }
-        let trains = self.embed.trains() || self.positions.is_require_grad();
-        let x = dropout_of(x + self.positions.val(), self.dropout, trains);
+        let x = if recompute::is_recording() && self.dropout == 0.0 && self.embedding_trains() {
+            let (again, input) = (self.clone(), images.clone());
+            recompute::stage(|| self.clone().no_grad().embedded(images), move || again.embedded(input))
+        } else {
+            self.embedded(images)
+        };
+        let [batch, _tokens, width] = x.dims();
         let x = self.transformer.forward(x, Sight::All); // [batch, tokens, width]
         let x = if self.class.is_some() { x.narrow(1, 0, 1) } else { x.mean_dim(1) }; // [batch, 1, width]
         x.reshape([batch, width])
@@ -127,6 +129,22 @@ impl<B: Backend> Encoder<B> for Vit<B> {
     fn adapt(mut self, lora: &LoraConfig) -> Result<Self, String> {
         self.transformer = self.transformer.adapted(lora)?;
         Ok(self)
+    }
+}
+
+impl<B: Backend> Vit<B> {
+    /// Images `[batch, 1, height, width]` as what the Transformer reads: `[batch, tokens, width]`.
+    fn embedded(&self, images: Tensor<B, 4>) -> Tensor<B, 3> {
+        let mut x = self.embed.forward(patchify(images, self.patch)); // [batch, patches, width]
+        let [batch, _patches, width] = x.dims();
+        if let Some(class) = &self.class {
+            x = Tensor::cat(vec![class.val().expand([batch, 1, width]), x], 1); // [batch, 1 + patches, width]
+        }
+        dropout_of(x + self.positions.val(), self.dropout, self.embedding_trains())
+    }
+
+    fn embedding_trains(&self) -> bool {
+        self.embed.trains() || self.positions.is_require_grad()
     }
 }
 
