@@ -4,6 +4,8 @@
 //! Sums of learned embeddings as in BERT (Devlin et al. 2018, arXiv 1810.04805, section 3, figure 2) and, without
 //! segments, GPT (Radford et al. 2018). Departure from BERT: no LayerNorm behind the sum; ours is before each sub-layer.
 
+use std::sync::Arc;
+
 use burn::{
     module::{Initializer, Module, Param},
     tensor::{Int, Tensor, backend::Backend},
@@ -11,6 +13,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    blocks::{LoraConfig, dropout_of},
     nets::not_absurd,
     transformer::{Cache, STD, Sight, Transformer, TransformerConfig},
 };
@@ -101,8 +104,14 @@ impl<B: Backend> TokenNet<B> {
     /// # Shapes
     /// - `tokens`: `[batch, length]`, each below the size of the vocabulary; not longer than the net is made for
     /// - `segments`: `[batch, length]`, 0 or 1; not read by a decoder
+    /// - `lengths`: `[batch]`, how many tokens of each are real, from the first; `None`: all
     /// - returns: `[batch, length, width]`
-    pub fn forward(&self, tokens: Tensor<B, 2, Int>, segments: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    pub fn forward(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        segments: Tensor<B, 2, Int>,
+        lengths: Option<&Arc<[usize]>>,
+    ) -> Tensor<B, 3> {
         let mut x = self.embed(tokens, 0);
         if let Some(table) = &self.segments {
             let [batch, length, width] = x.dims();
@@ -111,7 +120,17 @@ impl<B: Backend> TokenNet<B> {
             x = x + first.clone() + which * (second - first);
         }
         let sight = if self.causal { Sight::Past } else { Sight::All };
-        self.transformer.forward(cpu_ops::dropout(x, self.dropout), sight)
+        let trains = self.tokens.is_require_grad() || self.positions.is_require_grad();
+        self.transformer.forward_padded(dropout_of(x, self.dropout, trains), lengths, sight)
+    }
+
+    /// With something to learn beside each frozen product; see [`Lora`](crate::blocks::Lora).
+    ///
+    /// # Errors
+    /// A rank above the sizes of a layer.
+    pub fn adapted(mut self, lora: &LoraConfig) -> Result<Self, String> {
+        self.transformer = self.transformer.adapted(lora)?;
+        Ok(self)
     }
 
     /// More tokens of sequences whose beginning is in the cache, as a decoder sees them.
