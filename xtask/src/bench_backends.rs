@@ -25,8 +25,7 @@ use self::{gate::Gate, measure::Task, report::Report};
 use crate::workspace;
 
 /// Features of mnist-cli that are backends.
-const BACKENDS: [&str; 9] =
-    ["flex", "ndarray", "wgpu", "tch", "cuda", "rocm", "metal", "vulkan", "candle"];
+const BACKENDS: [&str; 9] = ["flex", "ndarray", "wgpu", "tch", "cuda", "rocm", "metal", "vulkan", "candle"];
 
 /// Options of `cargo xtask bench-backends`.
 #[derive(clap::Args)]

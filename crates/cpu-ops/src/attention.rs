@@ -10,7 +10,9 @@ mod autodiff;
 mod kernel;
 mod softmax;
 
-use burn::tensor::{Tensor, backend::Backend, module, ops::AttentionModuleOptions};
+use std::sync::Arc;
+
+use burn::tensor::{Bool, Tensor, TensorData, backend::Backend, module, ops::AttentionModuleOptions};
 
 use crate::operation::{primitive, run, tensor};
 
@@ -39,6 +41,8 @@ struct Geometry {
     batch: usize,
     queries: usize,
     keys: usize,
+    /// Keys, from the first, that may be seen: fewer than there are where the rest only fills up.
+    visible: usize,
     heads: usize,
     /// Width of one head.
     head: usize,
@@ -56,7 +60,7 @@ impl Geometry {
         let head = width / heads;
         let scale = scale.unwrap_or(1.0 / (head as f32).sqrt());
         assert!(scale > 0.0 && scale.is_finite(), "a scale of {scale} is not a finite number above 0");
-        Self { batch, queries, keys, heads, head, scale, causal }
+        Self { batch, queries, keys, visible: keys, heads, head, scale, causal }
     }
 
     /// Multiplications and additions of the two products of the forward pass, those of hidden keys among them.
@@ -101,12 +105,11 @@ pub fn attention<B: Backend>(
             Ok((output, _)) => return tensor(output),
             Err(inputs) => inputs.map(tensor),
         };
-    plain(query, key, value, &geometry)
+    plain(query, key, value, &geometry, None)
 }
 
 /// [`attention`] where queries, keys and values are of the same tokens and lie side by side, as one projection
 /// leaves them.
-///
 /// # Shapes
 /// - `qkv`: `[batch, tokens, 3 * width]`: queries, keys, values
 /// - returns: `[batch, tokens, width]`
@@ -114,23 +117,54 @@ pub fn attention<B: Backend>(
 /// # Panics
 /// If the last size is no multiple of 3, the heads cannot share a third of it or the scale is not above 0.
 pub fn self_attention<B: Backend>(qkv: Tensor<B, 3>, options: AttentionOptions) -> Tensor<B, 3> {
+    of_tokens(qkv, None, options)
+}
+
+/// [`self_attention`] of sequences that are filled up to one length: of each only so many tokens, from the first, are
+/// real, and the others are seen by none. What these see themselves is of no meaning.
+///
+/// # Shapes
+/// - `qkv`: `[batch, tokens, 3 * width]`: queries, keys, values
+/// - `lengths`: `[batch]`, each at most `tokens`
+/// - returns: `[batch, tokens, width]`
+///
+/// # Panics
+/// As [`self_attention`], and if there are not as many lengths as sequences or one is above the tokens.
+pub fn padded_self_attention<B: Backend>(
+    qkv: Tensor<B, 3>,
+    lengths: &Arc<[usize]>,
+    options: AttentionOptions,
+) -> Tensor<B, 3> {
+    of_tokens(qkv, Some(lengths), options)
+}
+
+fn of_tokens<B: Backend>(
+    qkv: Tensor<B, 3>,
+    lengths: Option<&Arc<[usize]>>,
+    options: AttentionOptions,
+) -> Tensor<B, 3> {
     let [batch, tokens, three_widths] = qkv.dims();
     assert!(three_widths.is_multiple_of(3), "{three_widths} columns are not queries, keys and values");
     let width = three_widths / 3;
     let geometry = Geometry::new(batch, [tokens, tokens], width, options);
+    if let Some(lengths) = lengths {
+        assert_eq!(lengths.len(), batch, "there are not as many lengths as sequences");
+        assert!(lengths.iter().all(|&length| length <= tokens), "a length is above the {tokens} tokens");
+    }
     #[cfg(feature = "tch")]
-    if crate::libtorch::is::<B>() {
+    if crate::libtorch::is::<B>() && lengths.is_none() {
         return crate::libtorch::map(qkv, |qkv| match qkv.chunk(3, 2).as_slice() {
             [query, key, value] => libtorch([query, key, value], &geometry),
             parts => panic!("libtorch made {} parts of 3", parts.len()),
         });
     }
-    let qkv = match run::<B, _, 1>(&autodiff::Packed(geometry), [primitive(qkv)]) {
+    let packed = autodiff::Packed { geometry, lengths: lengths.cloned() };
+    let qkv = match run::<B, _, 1>(&packed, [primitive(qkv)]) {
         Ok((output, _)) => return tensor(output),
         Err([qkv]) => tensor::<B, 3>(qkv),
     };
     let [query, key, value] = [0, 1, 2].map(|part| qkv.clone().narrow(2, part * width, width));
-    plain(query, key, value, &geometry)
+    plain(query, key, value, &geometry, lengths.map(|lengths| &**lengths))
 }
 
 /// The same in libtorch's functions.
@@ -153,7 +187,14 @@ fn plain<B: Backend>(
     key: Tensor<B, 3>,
     value: Tensor<B, 3>,
     g: &Geometry,
+    lengths: Option<&[usize]>,
 ) -> Tensor<B, 3> {
+    let mask = lengths.map(|lengths| {
+        let beyond = lengths.iter().flat_map(|&length| (0..g.keys).map(move |key| key >= length));
+        let data = TensorData::new(beyond.collect::<Vec<_>>(), [g.batch, 1, 1, g.keys]);
+        let mask = Tensor::<B, 4, Bool>::from_data(data, &query.device());
+        mask.expand([g.batch, g.heads, g.queries, g.keys])
+    });
     let heads = |x: Tensor<B, 3>| {
         let [batch, tokens, _width] = x.dims();
         x.reshape([batch, tokens, g.heads, g.head]).swap_dims(1, 2) // [batch, heads, tokens, head]
@@ -161,6 +202,6 @@ fn plain<B: Backend>(
     let [query, key, value] = [query, key, value].map(heads);
     let options =
         AttentionModuleOptions { scale: Some(g.scale.into()), is_causal: g.causal, ..Default::default() };
-    let y = module::attention(query, key, value, None, None, options); // [batch, heads, queries, head]
+    let y = module::attention(query, key, value, mask, None, options); // [batch, heads, queries, head]
     y.swap_dims(1, 2).reshape([g.batch, g.queries, g.heads * g.head])
 }

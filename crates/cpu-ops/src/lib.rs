@@ -69,7 +69,7 @@ mod special;
 mod update;
 mod work;
 
-pub use attention::{AttentionOptions, attention, self_attention};
+pub use attention::{AttentionOptions, attention, padded_self_attention, self_attention};
 pub use bernoulli::bernoulli_log_likelihood;
 pub use conv_transpose2d::{ConvTranspose2dOptions, conv_transpose2d};
 pub use conv2d::{Conv2dOptions, conv2d};

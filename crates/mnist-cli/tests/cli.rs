@@ -381,3 +381,63 @@ fn a_backend_that_is_not_compiled_in_names_its_feature_flag() {
     let error = Home::new().fails(2, &["train", "--backend", "tch"]);
     assert!(error.contains("--features tch"), "{error}");
 }
+
+/// Small enough a Transformer for a second or two.
+const TOKENS: &[&str] = &[
+    "--set",
+    "transformer.width=16",
+    "--set",
+    "transformer.layers=1",
+    "--set",
+    "transformer.hidden=16",
+    "--set",
+    "tokens.vocabulary=300",
+    "--set",
+    "tokens.context=32",
+    "--set",
+    "steps=4",
+    "--epochs",
+    "1",
+];
+
+#[test]
+fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
+    let home = Home::new();
+    let ok = |args: &[&str]| {
+        let output = home.run(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        (String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output))
+    };
+    let (_, said) = ok(&[&["pretrain", "masked", "--data", "text", "--name", "m"], TOKENS].concat());
+    assert!(said.contains("masked (transformer) on text"), "{said}");
+
+    let tune = ["finetune", "--from", "m", "--labels", "64", "--set", "steps=4", "--epochs", "1"];
+    let (found, said) = ok(&[&tune[..], &["--name", "t", "--set", "tokens.context=40"]].concat());
+    assert!(
+        said.contains("adapted   net.positions") && said.contains("32 positions interpolated to 40"),
+        "{said}"
+    );
+    assert!(said.contains("classify-tokens (transformer) on text, 64 training"), "{said}");
+    assert!(found.contains("test accuracy") && found.contains("macro F1"), "{found}");
+    assert_eq!(home.file("t", "tokenizer.json"), home.file("m", "tokenizer.json"));
+    home.ok(&["evaluate", "t", "--split", "valid", "--first", "50"]);
+    let (_, said) = ok(&[&tune[..], &["punctuation", "--name", "p"]].concat());
+    assert!(said.contains("label-sequence (transformer)"), "{said}");
+
+    for (args, wanted) in [
+        (&["finetune"][..], "learns from images, not text; objectives on tokens are"),
+        (&["classify-tokens", "--data", "mnist"], "the model to start from reads text, not images as tokens"),
+        (&["--labels", "1"], "data.labels is 1; it has to be 0 (all) or 2 at least"),
+        (&["--labels", "40000"], "at most the 28400 training examples"),
+        (&["--set", "transformer.width=24"], "net.tokens is [304, 16], wanted [304, 24]"),
+        (
+            &["--set", "tokens.binarise=static"],
+            "there is no setting tokens.binarise any more; it is data.binarise",
+        ),
+    ] {
+        let output = home.run(&[&["finetune", "--from", "m"], args].concat());
+        let error = stderr(&output);
+        assert!(!output.status.success() && error.contains(wanted), "{args:?}: {error:?} lacks {wanted:?}");
+    }
+    assert_eq!(fs::read_dir(home.runs()).unwrap().count(), 3, "something was written");
+}

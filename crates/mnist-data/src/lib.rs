@@ -22,6 +22,7 @@ pub mod images;
 pub mod loader;
 pub mod patches;
 pub mod places;
+pub mod punctuation;
 pub mod rng;
 #[cfg(feature = "scan")]
 pub mod scan;

@@ -6,9 +6,16 @@
 //!
 //! *Hidden* (BERT: Devlin et al. 2018, arXiv 1810.04805, sections 3.1 and A.1): `[START] A [SEPARATOR] B [SEPARATOR]`;
 //! some tokens are hidden and have to be told, and half of the time B is what follows A. Of text, A ends with a passage
-//! and B begins with one, both as long as fits; of images, A is the upper half and B a lower half. Departures: a
-//! sequence that a book's end cuts short is filled with `[PAD]`, which the model sees (it is rare); what is hidden is
+//! and B begins with one, both as long as fits; of images, A is the upper half and B a lower half. What is hidden is
 //! drawn anew in each epoch (RoBERTa: Liu et al. 2019, arXiv 1907.11692).
+//!
+//! *Class*: `[START] A [SEPARATOR]` of a passage, from its beginning as much as fits; of images the two halves as above,
+//! or, for a decoder, what *next* reads of an image (all patches but the last).
+//!
+//! *Label*: `[START] A [SEPARATOR]`, and a class for each position: of a passage stripped of its punctuation, the mark
+//! behind each word; of images a strip of [`STRIP`] of them side by side, and for each patch the class of its image.
+//!
+//! A sequence that is too short is filled with `[PAD]`, which no real token sees.
 
 use std::sync::Arc;
 
@@ -21,11 +28,15 @@ use crate::{
     images::Images,
     loader::{Purpose, Source},
     patches::Patches,
+    punctuation::Marked,
     rng::Key,
     text::Passage,
     tokeniser::Tokeniser,
     tokens::{HostTokens, MASK, PAD, SEPARATOR, START},
 };
+
+/// Images in a strip.
+pub const STRIP: usize = 5;
 
 /// What is to be told of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +45,13 @@ pub enum Task {
     Next,
     /// Hidden tokens, and whether the second segment follows the first.
     Hidden(Hiding),
+    /// The class of the whole.
+    Class {
+        /// Whether it is read as by a language model.
+        decoder: bool,
+    },
+    /// The class of each position.
+    Label,
 }
 
 /// Which tokens are hidden, and how.
@@ -111,6 +129,12 @@ impl Stream {
         self.tokens.is_empty()
     }
 
+    /// The tokens of passage `i` without the newline's, at most `most`.
+    fn passage(&self, i: usize, most: usize) -> &[i32] {
+        let (start, end) = (self.passages[i].0, self.passages[i + 1].0);
+        &self.tokens[start..(end - usize::from(end > start)).min(start + most)]
+    }
+
     /// The tokens before the end of passage `i`, at most `most`, all of its book.
     fn until_end(&self, i: usize, most: usize) -> &[i32] {
         let end = self.passages[i + 1].0;
@@ -131,8 +155,12 @@ impl Stream {
 enum Content {
     /// Windows of a text.
     Windows(Arc<Stream>),
-    /// Neighbouring passages of a text: the first of each pair.
-    Pairs(Arc<Stream>, Arc<[usize]>),
+    /// Neighbouring passages of a text, in part hidden: the first of each pair.
+    Pairs(Arc<Stream>, Arc<[usize]>, Hiding),
+    /// Passages of a text, each for itself.
+    Passages(Arc<Stream>),
+    /// Passages of a text without their punctuation.
+    Marked(Arc<Marked>),
     /// Images, the others among which halves are exchanged, and how they become tokens.
     Images(Images, Arc<[usize]>, Arc<Patches>),
 }
@@ -157,26 +185,47 @@ impl Sequences {
         if length < 8 {
             return Err(DataError::invalid("context", length, "8 tokens or more"));
         }
-        if stream.len() < length {
+        if stream.len() < length && !matches!(task, Task::Class { .. }) {
             let wanted = format!("at least the context of {length} in each split");
             return Err(DataError::invalid("tokens of a text", stream.len(), wanted));
         }
         let content = match task {
             Task::Next => Content::Windows(stream),
-            Task::Hidden(_) => {
+            Task::Class { .. } | Task::Label => Content::Passages(stream),
+            Task::Hidden(hiding) => {
                 let last = stream.passages.len().saturating_sub(2);
                 let pairs: Arc<[usize]> = (0..last).filter(|&i| stream.passages[i + 1].1).collect();
                 if pairs.len() < 2 {
                     let found = stream.passages.len() - 1;
                     return Err(DataError::invalid("passages", found, "some neighbours in each split"));
                 }
-                Content::Pairs(stream, pairs)
+                Content::Pairs(stream, pairs, hiding)
             }
         };
         Ok(Self { content, task, vocabulary, length })
     }
 
-    /// The tokens of images; lower halves are exchanged with those `among` them.
+    /// Sequences of at most `length` tokens of passages stripped of punctuation, which is to be told.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] for lengths below 8.
+    pub fn marked(marked: Arc<Marked>, length: usize) -> Result<Self> {
+        if length < 8 {
+            return Err(DataError::invalid("context", length, "8 tokens or more"));
+        }
+        let vocabulary = marked.vocabulary();
+        Ok(Self { content: Content::Marked(marked), task: Task::Label, vocabulary, length })
+    }
+
+    /// Draws what an example needs of other images from these.
+    pub fn among(mut self, indices: &[usize]) -> Self {
+        if let Content::Images(_, among, _) = &mut self.content {
+            *among = indices.into();
+        }
+        self
+    }
+
+    /// The tokens of images; lower halves are exchanged with those `among` them, and strips filled with them.
     ///
     /// # Errors
     /// [`DataError::Invalid`] if the patches are for images of another size, or too few to be halved.
@@ -194,7 +243,11 @@ impl Sequences {
         if patches.grid()[0] < 2 {
             return Err(DataError::invalid("rows of patches", patches.grid()[0], "2 or more"));
         }
-        let length = patches.tokens() + if task == Task::Next { 0 } else { 3 };
+        let length = match task {
+            Task::Next | Task::Class { decoder: true } => patches.tokens(),
+            Task::Hidden(_) | Task::Class { decoder: false } => patches.tokens() + 3,
+            Task::Label => STRIP * patches.tokens() + 2,
+        };
         let vocabulary = patches.vocabulary();
         Ok(Self { content: Content::Images(images, among.into(), patches), task, vocabulary, length })
     }
@@ -202,6 +255,20 @@ impl Sequences {
     /// Number of different tokens, without the specials.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
+    }
+
+    /// Class of each example.
+    pub fn labels(&self) -> Vec<u8> {
+        let label = |label: i32| u8::try_from(label).unwrap_or(0);
+        match &self.content {
+            Content::Windows(_) => vec![0; self.len()],
+            Content::Pairs(stream, pairs, _) => pairs.iter().map(|&i| label(stream.passages[i].2)).collect(),
+            Content::Passages(stream) => {
+                stream.passages[..self.len()].iter().map(|passage| label(passage.2)).collect()
+            }
+            Content::Marked(marked) => (0..marked.len()).map(|i| label(marked.label(i))).collect(),
+            Content::Images(images, ..) => images.data().labels().to_vec(),
+        }
     }
 
     /// Tokens in a sequence.
@@ -221,12 +288,17 @@ impl Sequences {
         row.targets.extend(told);
     }
 
-    /// `[START] a [SEPARATOR] b [SEPARATOR]`, in part hidden.
-    fn hidden(&self, a: &[i32], b: &[i32], hiding: Hiding, key: Key, row: &mut Row) {
+    /// `[START] a [SEPARATOR] b [SEPARATOR]`.
+    fn both(&self, a: &[i32], b: &[i32], row: &mut Row) {
         let (start, separator) = (self.special(START), self.special(SEPARATOR));
         row.tokens = [&[start], a, &[separator], b, &[separator]].concat();
         row.segments = vec![0; a.len() + 2];
         row.segments.resize(self.length, 1);
+    }
+
+    /// As [`Sequences::both`], in part hidden.
+    fn hidden(&self, a: &[i32], b: &[i32], hiding: Hiding, key: Key, row: &mut Row) {
+        self.both(a, b, row);
         let mut rng = key.named("hide").rng();
         let content = a.len() + b.len();
         let count = ((content as f64 * hiding.share).round() as usize).clamp(1, content.max(1)).min(content);
@@ -265,7 +337,9 @@ impl Source for Sequences {
     fn len(&self) -> usize {
         match &self.content {
             Content::Windows(stream) => stream.len().div_ceil(self.length),
-            Content::Pairs(_, pairs) => pairs.len(),
+            Content::Pairs(_, pairs, _) => pairs.len(),
+            Content::Passages(stream) => stream.passages.len().saturating_sub(1),
+            Content::Marked(marked) => marked.len(),
             Content::Images(images, ..) => images.len(),
         }
     }
@@ -286,7 +360,9 @@ impl Source for Sequences {
             next: Vec::with_capacity(indices.len()),
             units: Vec::with_capacity(indices.len()),
             indices: indices.to_vec(),
+            lengths: Vec::with_capacity(indices.len()),
             length: self.length,
+            per_position: self.task == Task::Label,
             patches: match &self.content {
                 Content::Images(.., patches) => Some(Arc::clone(patches)),
                 _ => None,
@@ -294,6 +370,7 @@ impl Source for Sequences {
         };
         for &index in indices {
             let mut row = self.row(index, purpose, scratch);
+            batch.lengths.push(row.tokens.len().min(self.length));
             row.tokens.resize(self.length, self.special(PAD));
             row.targets.resize(self.length, -1);
             row.segments.resize(self.length, 0);
@@ -325,7 +402,7 @@ impl Sequences {
                 let passage = stream.passages.partition_point(|passage| passage.0 <= start).max(1) - 1;
                 row.label = stream.passages[passage].2;
             }
-            (Content::Pairs(stream, pairs), task) => {
+            (Content::Pairs(stream, pairs, hiding), _) => {
                 let first = pairs[index];
                 let mut rng = key.named("second").rng();
                 row.next = rng.random();
@@ -335,8 +412,20 @@ impl Sequences {
                 let most = self.length - 3;
                 let b = stream.beginning_with(second, most / 2);
                 let a = stream.until_end(first, most - most / 2);
-                self.told_of(task, a, b, key, &mut row);
+                self.hidden(a, b, *hiding, key, &mut row);
                 row.label = stream.passages[first].2;
+            }
+            (Content::Passages(stream), _) => {
+                let passage = stream.passage(index, self.length - 2);
+                row.tokens = [&[self.special(START)], passage, &[self.special(SEPARATOR)]].concat();
+                row.label = stream.passages[index].2;
+                row.units = passage.iter().filter_map(|&token| stream.bytes.get(token as usize)).sum();
+            }
+            (Content::Marked(marked), _) => {
+                let (passage, told) = marked.passage(index, self.length - 2);
+                row.tokens = [&[self.special(START)], passage, &[self.special(SEPARATOR)]].concat();
+                row.targets = [&[-1], told, &[-1]].concat();
+                row.label = marked.label(index);
             }
             (Content::Images(images, among, patches), task) => {
                 let mut image = |index: usize| {
@@ -346,30 +435,44 @@ impl Sequences {
                 let (tokens, label) = image(index);
                 row.label = label;
                 row.units = (patches.size()[0] * patches.size()[1]) as f32;
-                if task == Task::Next {
-                    self.next(None, &tokens, &mut row);
-                } else {
-                    let mut rng = key.named("second").rng();
-                    row.next = rng.random();
-                    let other = match among.len() {
-                        0 => index,
-                        len => among[rng.random_range(0..len)],
-                    };
-                    row.next |= other == index;
-                    let [rows, cols] = patches.grid();
-                    let upper = rows.div_ceil(2) * cols;
-                    let lower = if row.next { tokens.clone() } else { image(other).0 };
-                    self.told_of(task, &tokens[..upper], &lower[upper..], key, &mut row);
+                let [rows, cols] = patches.grid();
+                let (upper, lower) = tokens.split_at(rows.div_ceil(2) * cols);
+                match task {
+                    Task::Next => self.next(None, &tokens, &mut row),
+                    Task::Class { decoder: true } => {
+                        row.tokens = [&[self.special(START)], &tokens[..tokens.len() - 1]].concat();
+                    }
+                    Task::Class { decoder: false } => self.both(upper, lower, &mut row),
+                    Task::Label => {
+                        let mut rng = key.named("strip").rng();
+                        row.tokens = [&[self.special(START)], &tokens[..]].concat();
+                        row.targets = [vec![-1], vec![label; tokens.len()]].concat();
+                        for _ in 1..STRIP {
+                            let other = match among.len() {
+                                0 => index,
+                                len => among[rng.random_range(0..len)],
+                            };
+                            let (tokens, label) = image(other);
+                            row.targets.resize(row.targets.len() + tokens.len(), label);
+                            row.tokens.extend(tokens);
+                        }
+                        row.tokens.push(self.special(SEPARATOR));
+                    }
+                    Task::Hidden(hiding) => {
+                        let mut rng = key.named("second").rng();
+                        row.next = rng.random();
+                        let other = match among.len() {
+                            0 => index,
+                            len => among[rng.random_range(0..len)],
+                        };
+                        row.next |= other == index;
+                        let lower =
+                            if row.next { lower.to_vec() } else { image(other).0.split_off(upper.len()) };
+                        self.hidden(upper, &lower, hiding, key, &mut row);
+                    }
                 }
             }
         }
         row
-    }
-
-    fn told_of(&self, task: Task, a: &[i32], b: &[i32], key: Key, row: &mut Row) {
-        match task {
-            Task::Hidden(hiding) => self.hidden(a, b, hiding, key, row),
-            Task::Next => self.next(None, &[a, b].concat(), row),
-        }
     }
 }

@@ -59,6 +59,19 @@ impl Tokeniser {
         }
     }
 
+    /// Whether every token of `other` is the same here, and what is more comes behind them.
+    pub fn extends(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bytes, Self::Bytes) => true,
+            (Self::Bpe(new), Self::Bpe(old)) => {
+                let known = other.vocabulary() as u32;
+                other.vocabulary() <= self.vocabulary()
+                    && (0..known).all(|id| new.id_to_token(id) == old.id_to_token(id))
+            }
+            _ => false,
+        }
+    }
+
     /// Bytes that a token stands for.
     pub fn bytes_of(&self, token: usize) -> usize {
         match self {
@@ -148,6 +161,11 @@ mod tests {
             assert_eq!(bpe.encode(text).unwrap(), again.encode(text).unwrap());
         }
         assert!(bpe.encode("the cat").unwrap().len() < 4);
+        let texts = ["the cat and the hat\n", "the end of the cat\n", "that is that\n"];
+        let more = Tokeniser::learn(273, texts.into_iter()).unwrap();
+        assert!(more.extends(&bpe) && !bpe.extends(&more) && !bpe.extends(&Tokeniser::Bytes));
+        let other = Tokeniser::learn(273, ["zebras zigzag, zebras zoom\n"].into_iter()).unwrap();
+        assert!(!other.extends(&bpe));
         assert!(Tokeniser::from_json(b"{}").is_err() && Tokeniser::learn(256, ["a"].into_iter()).is_err());
     }
 }

@@ -40,10 +40,51 @@ pub struct HostTokens {
     pub units: Vec<f32>,
     /// `[batch]`, which examples of the source these are.
     pub indices: Vec<usize>,
+    /// `[batch]`, how many tokens of each sequence are real, from the first; the others are [`PAD`].
+    pub lengths: Vec<usize>,
     /// Tokens in a sequence.
     pub length: usize,
+    /// Whether classes are those of positions, not of sequences.
+    pub per_position: bool,
     /// How tokens are drawn, if they are of images.
     pub patches: Option<Arc<Patches>>,
+}
+
+/// The positions of a batch that are told, equally many in each sequence.
+struct Told {
+    /// Positions in each sequence.
+    chosen: usize,
+    /// `[batch * chosen]`, counted through the batch.
+    places: Vec<usize>,
+    /// `[batch * chosen]`, whether a position is told and does not only fill up.
+    real: Vec<bool>,
+}
+
+impl HostTokens {
+    fn told(&self) -> Told {
+        let length = self.length;
+        let told = |row: &[i32]| -> Vec<usize> { (0..row.len()).filter(|&place| row[place] >= 0).collect() };
+        let rows: Vec<Vec<usize>> = self.targets.chunks_exact(length.max(1)).map(told).collect();
+        // One at least: some backends know no empty tensors.
+        let chosen = rows.iter().map(Vec::len).max().unwrap_or(0).max(1).min(length);
+        let mut found = Told { chosen, places: Vec::new(), real: Vec::new() };
+        for (i, row) in rows.iter().enumerate() {
+            for k in 0..chosen {
+                // Where all positions are told somewhere, each is at its own place.
+                let own = if chosen == length { k } else { row.get(k).copied().unwrap_or(0) };
+                let place = i * length + own;
+                found.places.push(place);
+                found.real.push((chosen == length || k < row.len()) && self.targets[place] >= 0);
+            }
+        }
+        found
+    }
+
+    /// What is to be told, as [`Tokens::targets`] has it; -1 where a position only fills up.
+    pub fn answers(&self) -> Vec<i32> {
+        let Told { places, real, .. } = self.told();
+        places.iter().zip(real).map(|(&place, real)| if real { self.targets[place] } else { -1 }).collect()
+    }
 }
 
 impl Examples for HostTokens {
@@ -65,8 +106,10 @@ impl Examples for HostTokens {
                 labels: batch.labels[range.clone()].to_vec(),
                 next: batch.next[range.clone()].to_vec(),
                 units: batch.units[range.clone()].to_vec(),
+                lengths: batch.lengths[range.clone()].to_vec(),
                 indices: batch.indices[range].to_vec(),
                 length,
+                per_position: batch.per_position,
                 patches: batch.patches.clone(),
             }
         })
@@ -76,21 +119,8 @@ impl Examples for HostTokens {
     /// If the fields disagree about the size, which no batch of a [`Loader`](crate::Loader) does.
     fn to_device<B: Backend>(self, device: &B::Device) -> Tokens<B> {
         let (batch, length) = (self.len(), self.length);
-        let told = |row: &[i32]| -> Vec<usize> { (0..row.len()).filter(|&place| row[place] >= 0).collect() };
-        let rows: Vec<Vec<usize>> = self.targets.chunks_exact(length.max(1)).map(told).collect();
-        let chosen = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let mut places = Vec::with_capacity(batch * chosen);
-        for (i, row) in rows.iter().enumerate() {
-            // Where all positions are told somewhere, each is at its own place.
-            let own = |k: usize| if chosen == length { k } else { row.get(k).copied().unwrap_or(0) };
-            places.extend((0..chosen).map(|k| i * length + own(k)));
-        }
-        let weigh = |k: usize, place: usize| {
-            let (i, row) = (k / chosen.max(1), k % chosen.max(1));
-            let real = chosen == length || rows.get(i).is_some_and(|told| row < told.len());
-            f32::from(real && self.targets[place] >= 0)
-        };
-        let weights: Vec<f32> = places.iter().enumerate().map(|(k, &place)| weigh(k, place)).collect();
+        let Told { chosen, places, real } = self.told();
+        let weights: Vec<f32> = real.into_iter().map(f32::from).collect();
         let targets: Vec<i32> = places.iter().map(|&place| self.targets[place].max(0)).collect();
         let flat: Vec<i32> = places.iter().map(|&place| place as i32).collect();
         let many = |values: Vec<i32>| Tensor::from_data(TensorData::new(values, [batch, length]), device);
@@ -106,6 +136,7 @@ impl Examples for HostTokens {
             tokens: many(self.tokens),
             truth: many(self.targets),
             segments: many(self.segments),
+            lengths: self.lengths.iter().any(|&real| real < length).then(|| self.lengths.into()),
             labels: each(self.labels),
             next: each(self.next),
             units: Tensor::from_data(TensorData::new(self.units, [batch]), device),
@@ -123,6 +154,8 @@ pub struct Tokens<B: Backend> {
     pub truth: Tensor<B, 2, Int>,
     /// `[batch, length]`, the segment of each token, 0 or 1.
     pub segments: Tensor<B, 2, Int>,
+    /// `[batch]`, how many tokens of each sequence are real, from the first; `None`: all.
+    pub lengths: Option<Arc<[usize]>>,
     /// `[batch * chosen]`, the positions that are told, counted through the batch, equally many in each sequence;
     /// `None`: all.
     pub places: Option<Tensor<B, 1, Int>>,
@@ -156,8 +189,10 @@ mod tests {
             labels: vec![3, 4],
             next: vec![0, 1],
             units: vec![1.0, 2.0],
+            lengths: vec![3, 2],
             indices: vec![7, 8],
             length: 3,
+            per_position: false,
             patches: None,
         }
     }
@@ -168,10 +203,16 @@ mod tests {
             (vec![-1, 5, -1, 6, -1, 7], Some(vec![1, 3, 5]), vec![5, 6, 7], vec![1.0, 0.0, 1.0, 1.0]),
             (vec![1, 2, 3, 4, 5, -1], None, vec![1, 2, 3, 4, 5, 0], vec![1.0, 1.0, 1.0, 1.0, 1.0, 0.0]),
         ] {
-            let device = batch(targets).to_device::<Flex>(&Default::default());
+            let host = batch(targets);
+            let answers = host.answers();
+            let device = host.to_device::<Flex>(&Default::default());
             assert_eq!(device.weights.into_data().to_vec::<f32>().unwrap(), weights);
             assert_eq!(device.told, weights.iter().sum::<f32>());
             let found: Vec<i64> = device.targets.into_data().iter().collect();
+            for ((answer, &found), weight) in answers.into_iter().zip(&found).zip(&weights) {
+                assert_eq!(i64::from(answer), if *weight > 0.0 { found } else { -1 });
+            }
+            assert_eq!(device.lengths.as_deref(), Some(&[3, 2][..]));
             match places {
                 Some(places) => {
                     let flat: Vec<i64> = device.places.unwrap().into_data().iter().collect();

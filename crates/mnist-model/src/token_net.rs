@@ -4,6 +4,8 @@
 //! Sums of learned embeddings as in BERT (Devlin et al. 2018, arXiv 1810.04805, section 3, figure 2) and, without
 //! segments, GPT (Radford et al. 2018). Departure from BERT: no LayerNorm behind the sum; ours is before each sub-layer.
 
+use std::sync::Arc;
+
 use burn::{
     module::{Initializer, Module, Param},
     tensor::{Int, Tensor, backend::Backend},
@@ -11,6 +13,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    blocks::{LoraConfig, dropout_of},
     nets::not_absurd,
     recompute,
     transformer::{Cache, STD, Sight, Transformer, TransformerConfig},
@@ -103,10 +106,15 @@ impl<B: Backend> TokenNet<B> {
     /// # Shapes
     /// - `tokens`: `[batch, length]`, each below the size of the vocabulary; not longer than the net is made for
     /// - `segments`: `[batch, length]`, 0 or 1; not read by a decoder
+    /// - `lengths`: `[batch]`, how many tokens of each are real, from the first; `None`: all
     /// - returns: `[batch, length, width]`
-    pub fn forward(&self, tokens: Tensor<B, 2, Int>, segments: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        let trains = self.tokens.is_require_grad() || self.positions.is_require_grad();
-        let x = if recompute::is_recording() && self.dropout == 0.0 && trains {
+    pub fn forward(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        segments: Tensor<B, 2, Int>,
+        lengths: Option<&Arc<[usize]>>,
+    ) -> Tensor<B, 3> {
+        let x = if recompute::is_recording() && self.dropout == 0.0 && self.trains() {
             let (again, read) = (self.clone(), (tokens.clone(), segments.clone()));
             let untracked = || self.clone().no_grad().embedded(tokens, segments);
             recompute::stage(untracked, move || again.embedded(read.0, read.1))
@@ -114,7 +122,11 @@ impl<B: Backend> TokenNet<B> {
             self.embedded(tokens, segments)
         };
         let sight = if self.causal { Sight::Past } else { Sight::All };
-        self.transformer.forward(x, sight)
+        self.transformer.forward_padded(x, lengths, sight)
+    }
+
+    fn trains(&self) -> bool {
+        self.tokens.is_require_grad() || self.positions.is_require_grad()
     }
 
     /// What the Transformer reads, `[batch, length, width]`.
@@ -126,7 +138,16 @@ impl<B: Backend> TokenNet<B> {
             let [first, second] = [0, 1].map(|k| table.val().narrow(0, k, 1).reshape([1, 1, width]));
             x = x + first.clone() + which * (second - first);
         }
-        cpu_ops::dropout(x, self.dropout)
+        dropout_of(x, self.dropout, self.trains())
+    }
+
+    /// With something to learn beside each frozen product; see [`Lora`](crate::blocks::Lora).
+    ///
+    /// # Errors
+    /// A rank above the sizes of a layer.
+    pub fn adapted(mut self, lora: &LoraConfig) -> Result<Self, String> {
+        self.transformer = self.transformer.adapted(lora)?;
+        Ok(self)
     }
 
     /// More tokens of sequences whose beginning is in the cache, as a decoder sees them.

@@ -5,11 +5,13 @@
 //! that end on the residual path divided by sqrt(2 * layers), biases zero. Queries, keys and values come from one
 //! projection. Dropout is where GPT-2 has it, but none on the attention's weights.
 
+use std::sync::Arc;
+
 use burn::{
     module::Module,
     tensor::{Tensor, backend::Backend},
 };
-use cpu_ops::{AttentionOptions, attention, gelu, self_attention};
+use cpu_ops::{AttentionOptions, attention, gelu, padded_self_attention, self_attention};
 
 use crate::{
     blocks::{LayerNorm, Linear, LoraConfig, dropout_of, layer_norm, normal_linear},
@@ -83,9 +85,24 @@ impl<B: Backend> Transformer<B> {
     /// # Shapes
     /// - `x`: `[batch, tokens, width]`
     /// - returns: the same, normalised by a LayerNorm
-    pub fn forward(&self, mut x: Tensor<B, 3>, sight: Sight) -> Tensor<B, 3> {
+    pub fn forward(&self, x: Tensor<B, 3>, sight: Sight) -> Tensor<B, 3> {
+        self.forward_padded(x, None, sight)
+    }
+
+    /// As [`Transformer::forward`], of sequences that are filled up behind so many tokens (`None`: none is); no real
+    /// token sees what fills up.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, tokens, width]`; `lengths`: `[batch]`
+    /// - returns: `[batch, tokens, width]`, normalised by a LayerNorm
+    pub fn forward_padded(
+        &self,
+        mut x: Tensor<B, 3>,
+        lengths: Option<&Arc<[usize]>>,
+        sight: Sight,
+    ) -> Tensor<B, 3> {
         for block in &self.blocks {
-            x = block.forward(x, sight); // [batch, tokens, width]
+            x = block.forward(x, lengths, sight); // [batch, tokens, width]
         }
         self.norm.forward(x)
     }
@@ -174,13 +191,13 @@ impl<B: Backend> Block<B> {
 
     /// `[batch, tokens, width]` to the same; a stage for [`recompute`](crate::recompute) where it is trained,
     /// unless it has dropout, whose masks would be others the second time.
-    fn forward(&self, x: Tensor<B, 3>, sight: Sight) -> Tensor<B, 3> {
+    fn forward(&self, x: Tensor<B, 3>, lengths: Option<&Arc<[usize]>>, sight: Sight) -> Tensor<B, 3> {
         if !(recompute::is_recording() && self.dropout == 0.0 && self.trains()) {
-            return self.tracked(x, sight);
+            return self.tracked(x, lengths, sight);
         }
-        let (again, input) = (self.clone(), x.clone());
-        let untracked = || self.clone().no_grad().tracked(x.detach(), sight);
-        recompute::stage(untracked, move || again.tracked(input, sight))
+        let (again, input, real) = (self.clone(), x.clone(), lengths.cloned());
+        let untracked = || self.clone().no_grad().tracked(x.detach(), lengths, sight);
+        recompute::stage(untracked, move || again.tracked(input, real.as_ref(), sight))
     }
 
     fn trains(&self) -> bool {
@@ -189,10 +206,14 @@ impl<B: Backend> Block<B> {
     }
 
     /// `[batch, tokens, width]` to the same.
-    fn tracked(&self, x: Tensor<B, 3>, sight: Sight) -> Tensor<B, 3> {
+    fn tracked(&self, x: Tensor<B, 3>, lengths: Option<&Arc<[usize]>>, sight: Sight) -> Tensor<B, 3> {
         let how = AttentionOptions { heads: self.heads, causal: sight == Sight::Past, ..Default::default() };
         let qkv = self.qkv.forward(self.norm1.forward(x.clone())); // [batch, tokens, 3 * width]
-        let y = self.mix.forward(self_attention(qkv, how)); // [batch, tokens, width]
+        let y = match lengths {
+            Some(lengths) => padded_self_attention(qkv, lengths, how),
+            None => self_attention(qkv, how),
+        };
+        let y = self.mix.forward(y); // [batch, tokens, width]
         self.feed_forward(x + dropout_of(y, self.dropout, self.mix.trains()))
     }
 

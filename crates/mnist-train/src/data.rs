@@ -13,7 +13,7 @@ use crate::{
     registry,
     run::Run,
     rundir::Facts,
-    token_data::{self, Kept},
+    token_data::{self, Given, Kept},
 };
 
 /// Images in a batch where nothing is trained. No larger than what most train with: some drivers make no
@@ -81,8 +81,8 @@ pub trait Kind: Examples {
     /// What they are called, many of them.
     const NAME: &'static str;
 
-    /// Class of each example.
-    fn labels(&self) -> &[i32];
+    /// Classes that are to be told: one an example or, where positions have classes, one a position; below 0 is none.
+    fn answers(&self) -> Vec<i32>;
 
     /// Batches of this kind, if they are.
     fn of(loader: &AnyLoader) -> Option<&Loader<Self::Source>>;
@@ -102,8 +102,8 @@ pub trait Kind: Examples {
 impl Kind for HostBatch {
     const NAME: &'static str = "images";
 
-    fn labels(&self) -> &[i32] {
-        &self.labels
+    fn answers(&self) -> Vec<i32> {
+        self.labels.clone()
     }
 
     fn of(loader: &AnyLoader) -> Option<&Loader> {
@@ -117,8 +117,8 @@ impl Kind for HostBatch {
 impl Kind for HostTokens {
     const NAME: &'static str = "token sequences";
 
-    fn labels(&self) -> &[i32] {
-        &self.labels
+    fn answers(&self) -> Vec<i32> {
+        if self.per_position { HostTokens::answers(self) } else { self.labels.clone() }
     }
 
     fn of(loader: &AnyLoader) -> Option<&Loader<Sequences>> {
@@ -151,13 +151,23 @@ impl TrainingData {
     /// [`TrainError::Data`]: files missing or damaged; [`TrainError::Settings`]: more validation images than
     /// there are, a batch larger than the training split.
     pub fn load(run: &Run, data_dir: Option<&Path>) -> Result<Self> {
+        Self::load_for(run, data_dir, None)
+    }
+
+    /// As [`TrainingData::load`], for a model that starts from one that reads as `given`.
+    ///
+    /// # Errors
+    /// As [`TrainingData::load`]; [`TrainError::Settings`] if it does not read such data, or not as the settings say.
+    pub fn load_for(run: &Run, data_dir: Option<&Path>, given: Option<&Given>) -> Result<Self> {
         if let Some(task) = registry::task(run)? {
-            return token_data::load(run, task, data_dir);
+            return token_data::load(run, task, data_dir, given);
         }
-        if token_data::is_text(run) {
+        if token_data::is_text(run) || given.is_some() {
+            let found = if token_data::is_text(run) { "text" } else { "tokens" };
             return Err(TrainError::Settings(format!(
-                "the objective {} learns from images, not text",
-                run.objective
+                "the objective {} learns from images, not {found}; objectives on tokens are {}",
+                run.objective,
+                registry::on_tokens().join(", ")
             )));
         }
         let set = DataSet::open(&run.data.name, data_dir)?;
@@ -180,7 +190,9 @@ impl TrainingData {
                 images.len()
             )));
         }
-        let labelled = labelled(run, &images, &train, facts.classes.len())?;
+        let labels: Vec<u8> = train.iter().filter_map(|&i| images.label(i)).collect();
+        let labelled = labelled(run, &labels, facts.classes.len())?
+            .map(|drawn| drawn.into_iter().filter_map(|place| train.get(place).copied()).collect::<Vec<_>>());
         if run.batch_size > train.len() {
             return Err(TrainError::Settings(format!(
                 "batch_size is {}, more than the {} training images",
@@ -228,13 +240,9 @@ pub(crate) fn check_test_header(set: &DataSet, [rows, cols]: [usize; 2]) -> Resu
     }
 }
 
-/// The examples whose labels are known, where that is not all: each class in its share, a function of the run's seed.
-fn labelled(
-    run: &Run,
-    images: &LabelledImages,
-    train: &[usize],
-    classes: usize,
-) -> Result<Option<Vec<usize>>> {
+/// Places, among training examples with these labels, of those whose labels are known, where that is not all: each
+/// class in its share, a function of the run's seed.
+pub(crate) fn labelled(run: &Run, labels: &[u8], classes: usize) -> Result<Option<Vec<usize>>> {
     let count = run.data.labels;
     let refused = |wanted: String| {
         Err(TrainError::Settings(format!("data.labels is {count}; it has to be 0 (all) or {wanted}")))
@@ -242,18 +250,16 @@ fn labelled(
     if count == 0 {
         return Ok(None);
     }
-    if count == train.len() {
-        return Ok(Some(train.to_vec()));
+    if count == labels.len() {
+        return Ok(Some((0..count).collect()));
     }
     if count < classes {
         return refused(format!("{classes} at least, one for each class"));
     }
-    if count > train.len() {
-        return refused(format!("at most the {} training images", train.len()));
+    if count > labels.len() {
+        return refused(format!("at most the {} training examples", labels.len()));
     }
-    let labels: Vec<u8> = train.iter().filter_map(|&i| images.label(i)).collect();
-    let drawn = draw(&labels, count, run.seed)?;
-    Ok(Some(drawn.into_iter().filter_map(|place| train.get(place).copied()).collect()))
+    draw(labels, count, run.seed).map(Some)
 }
 
 /// Places of `count` examples, fewer than there are, each class in its share: a function of its arguments.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use burn::tensor::backend::Backend;
-use mnist_data::{DataSet, Examples, Images, Key, LabelledImages, Loader, Stream, Task};
+use mnist_data::{DataSet, Examples, Images, Key, LabelledImages, Loader, Task};
 use mnist_model::objectives::{CLASS, Objective};
 
 use crate::{
@@ -68,7 +68,7 @@ pub fn load_split(
         )));
     }
     if let (Some(task), Some(Coder::Images(patches))) = (task, coder) {
-        let images = Images::new(Arc::new(images)).binarise(saved.run.tokens.binarise);
+        let images = Images::new(Arc::new(images)).binarise(saved.run.data.binarise);
         return Ok(AnyLoader::Tokens(token_data::image_loader(images, indices, patches, task)?));
     }
     let loader = Loader::new(Arc::new(images), indices, EVALUATION_BATCH)?.binarise(saved.run.data.binarise);
@@ -94,8 +94,7 @@ fn load_text(
         SplitName::Valid => (text.valid, 0),
         SplitName::Test => (text.test, 0),
     };
-    let stream = Stream::new(&passages, &tokeniser)?;
-    Ok(AnyLoader::Tokens(token_data::text_loader(&saved.run, stream, task, limit)?))
+    Ok(AnyLoader::Tokens(token_data::text_loader(&saved.run, &passages, &tokeniser, task, limit)?))
 }
 
 /// Means of all scores over a split, each summed in double precision, and the macro F1 of predicted classes. What the
@@ -112,12 +111,12 @@ where
     let mut sums = BTreeMap::<String, f64>::new();
     for (i, batch) in data.in_order().enumerate() {
         seed::<B>(i, device);
-        let labels = M::Input::labels(&batch).to_vec();
+        let labels = M::Input::answers(&batch);
         for score in model.scores(batch.to_device(device)) {
             if score.unit == CLASS {
-                let predicted =
-                    score.values.into_data().iter::<f32>().map(|c| c as usize).collect::<Vec<_>>();
-                answers.extend(labels.iter().map(|label| *label as usize).zip(predicted));
+                let predicted: Vec<f32> = score.values.into_data().iter::<f32>().collect();
+                let told = labels.iter().zip(predicted).filter(|(label, _)| **label >= 0);
+                answers.extend(told.map(|(label, predicted)| (*label as usize, predicted as usize)));
                 continue;
             }
             let sum: f64 = score.values.into_data().iter::<f32>().map(f64::from).sum();

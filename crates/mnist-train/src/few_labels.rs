@@ -25,7 +25,7 @@ pub struct Cell {
     pub labels: usize,
     /// Seed of the draw of labels and of all else.
     pub seed: u64,
-    /// Accuracy on validation, 0-1.
+    /// The score that validation chooses by, 0-1: accuracy, for token sequences macro F1.
     pub valid: f64,
     /// Accuracy on the test split, 0-1.
     pub test: f64,

@@ -18,11 +18,14 @@ use burn::{
         backend::{AutodiffBackend, Backend},
     },
 };
-use mnist_data::digest::sha256_hex;
-use mnist_model::{blocks::LoraConfig, nets::Resnet18Config, parameters::Parameter};
+use mnist_data::{Binarise, digest::sha256_hex};
+use mnist_model::{
+    blocks::LoraConfig, nets::Resnet18Config, parameters::Parameter, token_net::TokenNetSettings,
+};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+pub use crate::adapt::Adaptation;
 use crate::{
     checkpoint::CheckpointError,
     error::{Result, TrainError},
@@ -30,6 +33,7 @@ use crate::{
     publish::finished,
     rundir::{RunDir, SavedRun},
     tensors::{flatten, unflatten_trained},
+    token_data::{Given, TokenSettings, Tokenisation},
 };
 
 /// Beginning of the names of an encoder's tensors.
@@ -227,6 +231,8 @@ pub struct Source {
     pub sha256: String,
     /// Settings, where it is a run.
     pub saved: Option<SavedRun>,
+    /// How it reads, where it is a run on tokens.
+    pub given: Option<Given>,
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     /// Name in the file of each tensor that may be the encoder's, by its name inside the encoder.
     inside: BTreeMap<String, String>,
@@ -237,10 +243,12 @@ pub struct Source {
 }
 
 /// What becomes of the tensors of a source and of a model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Names and shapes that are taken.
     pub loaded: Vec<(String, Vec<usize>)>,
+    /// Names and shapes that are taken and made to fit, and how.
+    pub adapted: Vec<(String, Vec<usize>, Adaptation)>,
     /// Those of the source that are not.
     pub left_out: Vec<(String, Vec<usize>)>,
     /// Those of the model that start afresh.
@@ -256,15 +264,16 @@ impl Source {
     pub fn find(wanted: &str, runs: &Path) -> Result<Self> {
         let file = Path::new(wanted);
         if file.is_file() {
-            return Self::read(wanted, file, None);
+            return Self::read(wanted, file, None, None);
         }
         let dir = RunDir::find(wanted, runs)?;
         let saved = dir.load()?;
         finished(&dir)?;
-        Self::read(wanted, &dir.model(), Some(saved))
+        let given = Given::of(&saved, dir.path())?;
+        Self::read(wanted, &dir.model(), Some(saved), given)
     }
 
-    fn read(from: &str, path: &Path, saved: Option<SavedRun>) -> Result<Self> {
+    fn read(from: &str, path: &Path, saved: Option<SavedRun>, given: Option<Given>) -> Result<Self> {
         let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
         let mut named = foreign::parse(path, &bytes)?;
         let torchvision = saved.is_none() && foreign::is_torchvision(&named);
@@ -281,6 +290,7 @@ impl Source {
             from: from.into(),
             sha256: sha256_hex(&bytes),
             saved,
+            given,
             tensors,
             inside,
             prefixed,
@@ -318,6 +328,41 @@ impl Source {
         Ok(table)
     }
 
+    /// Settings, as `key=value`, that a model has to have to start from a run on tokens, whatever a recipe says: how
+    /// it reads, and the sizes of its Transformer. None for other sources.
+    pub fn structure(&self) -> Vec<String> {
+        let (Some(saved), Some(Given { settings, .. })) = (&self.saved, &self.given) else {
+            return Vec::new();
+        };
+        let TokenNetSettings { width, heads, layers, hidden, dropout: _ } = saved.run.transformer;
+        let TokenSettings { tokeniser, vocabulary, context, patch, codebook } = settings;
+        let tokeniser = if *tokeniser == Tokenisation::Bytes { "bytes" } else { "bpe" };
+        // A decoder has no segments.
+        let causal = !self.inside.contains_key("segments");
+        let mut sets = vec![
+            format!("tokens.tokeniser={tokeniser}"),
+            format!("tokens.vocabulary={vocabulary}"),
+            format!("tokens.context={context}"),
+            format!("tokens.patch={patch:?}"),
+            format!("tokens.codebook={codebook}"),
+            format!("transformer.width={width}"),
+            format!("transformer.heads={heads}"),
+            format!("transformer.layers={layers}"),
+            format!("transformer.hidden={hidden}"),
+            format!("classify_tokens.causal={causal}"),
+            format!("label_sequence.causal={causal}"),
+        ];
+        if saved.facts.tokens.as_ref().is_some_and(|tokens| tokens.images) {
+            let how = saved.run.data.binarise;
+            let how =
+                [(Binarise::None, "none"), (Binarise::Dynamic, "dynamic"), (Binarise::Static, "static")]
+                    .into_iter()
+                    .find_map(|(one, name)| (one == how).then_some(name));
+            sets.extend(how.map(|how| format!("data.binarise={how}")));
+        }
+        sets
+    }
+
     /// Whether these are the weights that settings name.
     ///
     /// # Errors
@@ -339,13 +384,13 @@ impl Source {
         self.tensors.get(self.inside.get(inside(path))?)
     }
 
-    /// What is taken for a model of such tensors. Every tensor of its encoder has to be there in its shape, and no
-    /// other that is called an encoder's.
+    /// What is taken for a model of such tensors. Every tensor of its encoder has to be there, in its shape or one that
+    /// can be made to fit, and no other that is called an encoder's.
     ///
     /// # Errors
     /// [`CheckpointError::Mismatch`] naming tensors, shapes found and wanted.
     pub fn plan(&self, parameters: &[Parameter]) -> Result<Plan> {
-        let mut plan = Plan { loaded: Vec::new(), left_out: Vec::new(), new: Vec::new() };
+        let mut plan = Plan::default();
         let mut mismatches = Vec::new();
         for p in parameters {
             let entry = (p.path.clone(), p.shape.clone());
@@ -355,7 +400,10 @@ impl Source {
             }
             match self.get(&p.path) {
                 Some((shape, _)) if *shape == p.shape => plan.loaded.push(entry),
-                Some((shape, _)) => mismatches.push(format!("{} is {shape:?}, wanted {:?}", p.path, p.shape)),
+                Some((shape, _)) => match Adaptation::of(inside(&p.path), shape, &p.shape) {
+                    Some(how) => plan.adapted.push((p.path.clone(), p.shape.clone(), how)),
+                    None => mismatches.push(format!("{} is {shape:?}, wanted {:?}", p.path, p.shape)),
+                },
                 None => mismatches.push(format!("{} is missing, wanted {:?}", p.path, p.shape)),
             }
         }
@@ -394,8 +442,15 @@ impl Source {
         self.plan(parameters)?;
         let fresh = flatten::<B::InnerBackend, _>(&module.valid());
         let values = parameters.iter().zip(fresh).map(|(p, fresh)| match self.get(&p.path) {
-            Some((_, values)) if p.path.starts_with(ENCODER) => {
-                Tensor::from_data(TensorData::new(values.clone(), [p.len()]), device)
+            Some((shape, values)) if p.path.starts_with(ENCODER) => {
+                let values = match Adaptation::of(inside(&p.path), shape, &p.shape) {
+                    Some(how) if *shape != p.shape => {
+                        let fresh: Vec<f32> = fresh.into_data().iter::<f32>().collect();
+                        how.apply(values, &fresh, p.shape.last().copied().unwrap_or(1))
+                    }
+                    _ => values.clone(),
+                };
+                Tensor::from_data(TensorData::new(values, [p.len()]), device)
             }
             _ => fresh,
         });

@@ -14,6 +14,7 @@
 //! # Ok::<(), mnist_train::TrainError>(())
 //! ```
 
+mod adapt;
 pub mod checkpoint;
 pub mod compare;
 pub mod data;

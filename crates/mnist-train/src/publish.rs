@@ -193,7 +193,7 @@ fn summary(dir: &RunDir, saved: &SavedRun) -> Vec<(String, String)> {
     let commit: String = saved.provenance.git_commit.chars().take(12).collect();
     let mut rows = vec![
         ("objective".to_string(), run.objective.clone()),
-        ("net".into(), run.net.clone()),
+        ("net".into(), saved.net().into()),
         ("data".into(), run.data.name.clone()),
         ("seed".into(), run.seed.to_string()),
         ("backend".into(), saved.provenance.backend.clone()),

@@ -8,8 +8,9 @@ use mnist_data::{Binarise, Examples, Task};
 use mnist_model::{
     generate::{GenerateRequest, Generated},
     objectives::{
-        AutoencoderConfig, ChosenBy, ClassifyConfig, ContrastiveConfig, FixmatchConfig, GanConfig,
-        LanguageModelConfig, MaskedConfig, Objective, ObjectiveConfig, VIEWS, VaeConfig,
+        AutoencoderConfig, ChosenBy, ClassifyConfig, ClassifyTokensConfig, ContrastiveConfig, FixmatchConfig,
+        GanConfig, LabelSequenceConfig, LanguageModelConfig, MaskedConfig, Objective, ObjectiveConfig,
+        RegressionConfig, VIEWS, VaeConfig,
     },
     parameters::{Parameter, parameters, summary},
 };
@@ -129,10 +130,18 @@ where
         let data = M::Input::wanted(data)?;
         let (mut all, mut labels) = (Vec::new(), Vec::with_capacity(data.len()));
         for batch in data.in_order() {
-            labels.extend(M::Input::labels(&batch).iter().map(|label| *label as usize));
-            match Objective::probabilities(self, batch.to_device(device)) {
-                Some(found) => all.extend(found.into_data().iter::<f32>()),
-                None => return Ok(None),
+            let answers = M::Input::answers(&batch);
+            let Some(found) = Objective::probabilities(self, batch.to_device(device)) else {
+                return Ok(None);
+            };
+            let [_, classes] = found.dims();
+            let found: Vec<f32> = found.into_data().iter::<f32>().collect();
+            // What has no answer is not measured.
+            for (row, answer) in found.chunks_exact(classes.max(1)).zip(answers) {
+                if let Ok(answer) = usize::try_from(answer) {
+                    labels.push(answer);
+                    all.extend(row);
+                }
             }
         }
         Ok(Some((all, labels)))
@@ -255,13 +264,22 @@ impl FromRun for VaeConfig {
     }
 }
 
+/// How the pixels of lossless tokens became black or white, as scores name it.
+fn binarised(how: Binarise) -> &'static str {
+    match how {
+        Binarise::None => "no",
+        Binarise::Dynamic => "dynamic",
+        Binarise::Static => "static",
+    }
+}
+
 impl FromRun for LanguageModelConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
         let tokens = facts.tokens.as_ref();
         Self {
             vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
             length: tokens.map_or(0, |tokens| tokens.length),
-            binarised: tokens.filter(|tokens| tokens.images).map(|_| run.tokens.binarised().into()),
+            binarised: tokens.filter(|tokens| tokens.images).map(|_| binarised(run.data.binarise).into()),
             net: run.transformer.clone(),
             settings: run.language_model.clone(),
         }
@@ -309,10 +327,83 @@ fn check_recompute(run: &Run) -> Result<(), String> {
     Ok(())
 }
 
+impl FromRun for ClassifyTokensConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        let tokens = facts.tokens.as_ref();
+        Self {
+            vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
+            length: tokens.map_or(0, |tokens| tokens.length),
+            classes: facts.classes.len(),
+            net: run.transformer.clone(),
+            settings: run.classify_tokens.clone(),
+            lora: None,
+        }
+    }
+
+    fn in_training(run: &Run, facts: &Facts) -> Self {
+        Self { lora: run.finetune.lora(), ..Self::from_run(run, facts) }
+    }
+
+    fn task(run: &Run) -> Option<Task> {
+        Some(Task::Class { decoder: run.classify_tokens.causal })
+    }
+}
+
+impl FromRun for LabelSequenceConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        let tokens = facts.tokens.as_ref();
+        Self {
+            vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
+            length: tokens.map_or(0, |tokens| tokens.length),
+            classes: facts.classes.len(),
+            net: run.transformer.clone(),
+            settings: run.label_sequence.clone(),
+            lora: None,
+        }
+    }
+
+    fn in_training(run: &Run, facts: &Facts) -> Self {
+        Self { lora: run.finetune.lora(), ..Self::from_run(run, facts) }
+    }
+
+    fn task(_run: &Run) -> Option<Task> {
+        Some(Task::Label)
+    }
+}
+
+impl FromRun for RegressionConfig {
+    fn from_run(run: &Run, facts: &Facts) -> Self {
+        Self {
+            net: run.net.clone(),
+            nets: run.nets.clone(),
+            size: facts.size,
+            classes: facts.classes.len(),
+            mean: facts.mean,
+            std: facts.std,
+            lora: None,
+        }
+    }
+
+    fn in_training(run: &Run, facts: &Facts) -> Self {
+        Self { lora: run.finetune.lora(), ..Self::from_run(run, facts) }
+    }
+
+    fn prepare(run: &Run, loader: AnyLoader) -> AnyLoader {
+        ClassifyConfig::prepare(run, loader)
+    }
+}
+
 macro_rules! objectives {
     ($($name:literal: $config:ty, $about:literal;)*) => {
         /// Names of all objectives, and what each is.
         pub const TABLE: &[(&str, &str)] = &[$(($name, $about),)*];
+
+        /// Names of the objectives that learn from tokens.
+        pub fn on_tokens() -> Vec<&'static str> {
+            let run = Run::default();
+            let all = [$(($name, <$config>::task(&run).is_some()),)*];
+            all.into_iter().filter(|(_, tokens)| *tokens).map(|(name, _)| name).collect()
+        }
 
         /// Trains the model that a run's settings name; see [`learner::fit`].
         ///
@@ -473,6 +564,9 @@ macro_rules! objectives {
 
 objectives! {
     "classify": ClassifyConfig, "classification: an encoder, a linear head, cross-entropy";
+    "classify-tokens": ClassifyTokensConfig, "classification of token sequences: the testament of a verse";
+    "label-sequence": LabelSequenceConfig, "a class for each token: the punctuation of a text, the digits of a strip";
+    "regression": RegressionConfig, "the value of a digit as a number: an encoder, one unit, squared error";
     "autoencoder": AutoencoderConfig, "an image through a narrow code and back, denoising if asked for";
     "contrastive": ContrastiveConfig, "SimCLR: two views of an image are to be found by their features";
     "fixmatch": FixmatchConfig, "classification with few labels: the other images are labelled by the model itself";

@@ -9,8 +9,8 @@ use mnist_data::{Augment, Binarise};
 use mnist_model::{
     nets::NetSettings,
     objectives::{
-        AutoencoderSettings, ClassifySettings, ContrastiveSettings, FixmatchSettings, GanSettings,
-        LanguageModelSettings, MaskedSettings, VaeSettings,
+        AutoencoderSettings, ClassifySettings, ClassifyTokensSettings, ContrastiveSettings, FixmatchSettings,
+        GanSettings, LabelSequenceSettings, LanguageModelSettings, MaskedSettings, VaeSettings,
     },
     size::Size,
     token_net::TokenNetSettings,
@@ -68,6 +68,10 @@ pub struct Run {
     pub finetune: FinetuneSettings,
     /// The objective `classify`.
     pub classify: ClassifySettings,
+    /// The objective `classify-tokens`.
+    pub classify_tokens: ClassifyTokensSettings,
+    /// The objective `label-sequence`.
+    pub label_sequence: LabelSequenceSettings,
     /// The objective `autoencoder`.
     pub autoencoder: AutoencoderSettings,
     /// The objective `contrastive`.
@@ -171,6 +175,8 @@ impl Default for Run {
             log: LogSettings::default(),
             finetune: FinetuneSettings::default(),
             classify: ClassifySettings::default(),
+            classify_tokens: ClassifyTokensSettings::default(),
+            label_sequence: LabelSequenceSettings::default(),
             autoencoder: AutoencoderSettings::default(),
             contrastive: ContrastiveSettings::default(),
             fixmatch: FixmatchSettings::default(),
@@ -408,7 +414,13 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// Settings that are gone, and where to find what they said.
+const RENAMED: &[(&str, &str)] = &[("tokens.binarise", "data.binarise")];
+
 fn unknown(path: &str) -> String {
+    if let Some((_, now)) = RENAMED.iter().find(|(old, _)| *old == path) {
+        return format!("there is no setting {path} any more; it is {now}");
+    }
     let mut known = Vec::new();
     if let Ok(table) = defaults() {
         leaves(&table, "", &mut known);
@@ -478,6 +490,7 @@ mod tests {
         for (recipe, set, wanted) in [
             ("", "epoch=3", "no setting epoch; the nearest are epochs"),
             ("", "optimizer.weight_deacy=0", "optimizer.weight_decay"),
+            ("", "tokens.binarise=static", "no setting tokens.binarise any more; it is data.binarise"),
             ("", "learning_rate=0.1", "schedule.learning_rate"),
             ("", "epochs=many", "epochs is \"many\", a text; it has to be a whole number"),
             ("", "epochs=-1", "epochs is -1; it has to be 0 or more"),

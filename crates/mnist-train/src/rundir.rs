@@ -120,6 +120,11 @@ impl SavedRun {
         text(&table)
     }
 
+    /// Name of the net: objectives on tokens have one of their own.
+    pub fn net(&self) -> &str {
+        if self.facts.tokens.is_some() { "transformer" } else { &self.run.net }
+    }
+
     /// Whether data with this digest are those that the run at `path` began with.
     ///
     /// # Errors

@@ -2,18 +2,21 @@
 //!
 //! Tokenisers and codebooks are learned from the training split, as functions of it and the settings. They are kept in
 //! the run's directory, so that a trained model reads what it learned to read; a resumed run learns them again and
-//! has to find the same.
+//! has to find the same. A fine-tuned run has those of the run that it starts from; of a text they may be extended,
+//! where learning more of them from the training split goes on with the same.
 
 use std::{path::Path, sync::Arc};
 
 use mnist_data::{
     Binarise, DataSet, Images, Key, Loader, Patches, Sequences, Split, Stream, Task, Text, Tokeniser,
-    digest::sha256_hex, text,
+    digest::sha256_hex,
+    punctuation::{self, Marked},
+    text::{self, Passage},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    data::{AnyLoader, EVALUATION_BATCH, TrainingData, check_test_header, split},
+    data::{AnyLoader, EVALUATION_BATCH, TrainingData, check_test_header, labelled, split},
     error::{Result, TrainError},
     run::Run,
     rundir::{Facts, SavedRun},
@@ -39,8 +42,6 @@ pub struct TokenSettings {
     /// Of images: patches in a codebook that is learned from the training split; 0 is none: a token for each value that
     /// a patch of black and white pixels can have, so that nothing is lost.
     pub codebook: usize,
-    /// Of images: how pixels become black or white; has to be `dynamic` or `static` without a codebook.
-    pub binarise: Binarise,
 }
 
 /// How text becomes tokens.
@@ -55,25 +56,7 @@ pub enum Tokenisation {
 
 impl Default for TokenSettings {
     fn default() -> Self {
-        Self {
-            tokeniser: Tokenisation::Bytes,
-            vocabulary: 4096,
-            context: 128,
-            patch: [2, 4],
-            codebook: 0,
-            binarise: Binarise::Dynamic,
-        }
-    }
-}
-
-impl TokenSettings {
-    /// How the pixels of lossless tokens became black or white, as scores name it.
-    pub fn binarised(&self) -> &'static str {
-        match self.binarise {
-            Binarise::None => "no",
-            Binarise::Dynamic => "dynamic",
-            Binarise::Static => "static",
-        }
+        Self { tokeniser: Tokenisation::Bytes, vocabulary: 4096, context: 128, patch: [2, 4], codebook: 0 }
     }
 }
 
@@ -147,6 +130,26 @@ impl Coder {
     }
 }
 
+/// How a model that training starts from reads.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Its tokens.
+    pub coder: Coder,
+    /// As which settings they were made.
+    pub settings: TokenSettings,
+}
+
+impl Given {
+    /// What was kept in a run's directory; `None` if its model is not one of tokens.
+    ///
+    /// # Errors
+    /// As [`Coder::load`].
+    pub fn of(saved: &SavedRun, dir: &Path) -> Result<Option<Self>> {
+        let load = || Ok(Self { coder: Coder::load(saved, dir)?, settings: saved.run.tokens.clone() });
+        saved.facts.tokens.is_some().then(load).transpose()
+    }
+}
+
 /// Whether a run reads text, not images.
 pub fn is_text(run: &Run) -> bool {
     run.data.name == text::NAME || !run.data.path.is_empty()
@@ -158,30 +161,70 @@ pub(crate) fn open_text(run: &Run, data_dir: Option<&Path>) -> Result<Text> {
     Ok(Text::open(path, data_dir)?)
 }
 
-/// The training data of a run whose objective learns from tokens.
-pub(crate) fn load(run: &Run, task: Task, data_dir: Option<&Path>) -> Result<TrainingData> {
-    if is_text(run) { load_text(run, task, data_dir) } else { load_images(run, task, data_dir) }
+/// The training data of a run whose objective learns from tokens, read as a `given` model reads.
+pub(crate) fn load(
+    run: &Run,
+    task: Task,
+    data_dir: Option<&Path>,
+    given: Option<&Given>,
+) -> Result<TrainingData> {
+    if is_text(run) { load_text(run, task, data_dir, given) } else { load_images(run, task, data_dir, given) }
 }
 
-fn load_text(run: &Run, task: Task, data_dir: Option<&Path>) -> Result<TrainingData> {
-    let mut text = open_text(run, data_dir)?;
-    let tokeniser = match run.tokens.tokeniser {
+/// The tokeniser of a run: the given one, or one learned from the passages, which has to go on with the given one.
+fn tokeniser(run: &Run, train: &[Passage], given: Option<&Given>) -> Result<Tokeniser> {
+    let TokenSettings { tokeniser, vocabulary, .. } = run.tokens;
+    let refused = |reason: String| Err(TrainError::Settings(reason));
+    let old = match given {
+        None => None,
+        Some(Given { coder: Coder::Text(old), settings }) => Some((old, settings)),
+        Some(_) => return refused("the model to start from reads images as tokens, not text".into()),
+    };
+    if let Some((old, settings)) = old {
+        if settings.tokeniser != tokeniser {
+            return refused(
+                "tokens.tokeniser is not that of the model to start from; its tokens mean something else"
+                    .into(),
+            );
+        }
+        if tokeniser == Tokenisation::Bytes || settings.vocabulary == vocabulary {
+            return Ok(old.clone());
+        }
+    }
+    let new = match tokeniser {
         Tokenisation::Bytes => Tokeniser::Bytes,
         Tokenisation::Bpe => {
-            let lines: Vec<String> = text.train.iter().map(|passage| format!("{}\n", passage.text)).collect();
-            Tokeniser::learn(run.tokens.vocabulary, lines.iter().map(String::as_str))
+            let lines: Vec<String> = train.iter().map(|passage| format!("{}\n", passage.text)).collect();
+            Tokeniser::learn(vocabulary, lines.iter().map(String::as_str))
                 .map_err(|e| TrainError::Settings(format!("tokens.{e}")))?
         }
     };
-    let source = |passages: &mut Vec<mnist_data::text::Passage>, limit| {
-        let stream = Stream::new(&std::mem::take(passages), &tokeniser)?;
-        text_loader(run, stream, task, limit)
+    match old {
+        Some((old, settings)) if !new.extends(old) => refused(format!(
+            "tokens.vocabulary is {vocabulary}; so many tokens learned from these data do not go on with the {} that \
+             the model to start from has; set it to {}",
+            old.vocabulary(),
+            settings.vocabulary
+        )),
+        _ => Ok(new),
+    }
+}
+
+fn load_text(run: &Run, task: Task, data_dir: Option<&Path>, given: Option<&Given>) -> Result<TrainingData> {
+    let mut text = open_text(run, data_dir)?;
+    let tokeniser = tokeniser(run, &text.train, given)?;
+    let source = |passages: &mut Vec<Passage>, limit| {
+        text_loader(run, &std::mem::take(passages), &tokeniser, task, limit)
     };
     let train = source(&mut text.train, run.data.limit)?;
     let valid = source(&mut text.valid, 0)?;
+    let classes = match task {
+        Task::Label => punctuation::MARKS.map(String::from).to_vec(),
+        _ => text.classes,
+    };
     let facts = Facts {
         size: [1, 1],
-        classes: text.classes,
+        classes,
         mean: 0.0,
         std: 1.0,
         tokens: Some(TokenFacts {
@@ -190,33 +233,61 @@ fn load_text(run: &Run, task: Task, data_dir: Option<&Path>) -> Result<TrainingD
             images: false,
         }),
     };
-    finish(run, [train, valid], facts, text.digest, &Coder::Text(tokeniser))
+    let classes = facts.classes.len() as u8;
+    let labels = train.source().labels();
+    let there = |class: u8| train.indices().iter().any(|&index| labels[index] == class);
+    if let (Task::Class { .. }, Some(missing)) = (task, (0..classes).find(|&class| !there(class))) {
+        return Err(TrainError::Settings(format!(
+            "data.limit is {}: no training example is of the {}",
+            run.data.limit,
+            facts.classes[usize::from(missing)]
+        )));
+    }
+    finish(run, task, [train, valid], facts, text.digest, &Coder::Text(tokeniser))
 }
 
 /// Batches of a split of a text; all of them with a `limit` of 0.
-pub(crate) fn text_loader(run: &Run, stream: Stream, task: Task, limit: usize) -> Result<Loader<Sequences>> {
-    let sequences = Sequences::text(Arc::new(stream), run.tokens.context, task)?;
+pub(crate) fn text_loader(
+    run: &Run,
+    passages: &[Passage],
+    tokeniser: &Tokeniser,
+    task: Task,
+    limit: usize,
+) -> Result<Loader<Sequences>> {
+    let length = run.tokens.context;
+    let sequences = match task {
+        Task::Label => Sequences::marked(Arc::new(Marked::new(passages, tokeniser)?), length)?,
+        _ => Sequences::text(Arc::new(Stream::new(passages, tokeniser)?), length, task)?,
+    };
     let all = (0..mnist_data::loader::Source::len(&sequences)).collect();
     let loader = Loader::of(sequences, all, EVALUATION_BATCH)?;
     Ok(if limit > 0 { loader.first(limit) } else { loader })
 }
 
-fn load_images(run: &Run, task: Task, data_dir: Option<&Path>) -> Result<TrainingData> {
+fn load_images(
+    run: &Run,
+    task: Task,
+    data_dir: Option<&Path>,
+    given: Option<&Given>,
+) -> Result<TrainingData> {
     let set = DataSet::open(&run.data.name, data_dir)?;
     let images = Arc::new(set.train()?);
     let size = [images.rows(), images.cols()];
     check_test_header(&set, size)?;
     let Split { train, valid } = split(run, &images)?;
-    let TokenSettings { patch, codebook, binarise, .. } = run.tokens;
+    let (TokenSettings { patch, codebook, .. }, binarise) = (&run.tokens, run.data.binarise);
+    let (patch, codebook) = (*patch, *codebook);
     let named = |e: mnist_data::DataError| TrainError::Settings(format!("tokens: {e}"));
-    let patches = if codebook == 0 {
+    let patches = if let Some(given) = given {
+        given_patches(run, size, given)?
+    } else if codebook == 0 {
         if binarise == Binarise::None {
             let wanted =
                 "has to be dynamic or static where tokens.codebook is 0: only black and white is lossless";
-            return Err(TrainError::Settings(format!("tokens.binarise is none; it {wanted}")));
+            return Err(TrainError::Settings(format!("data.binarise is none; it {wanted}")));
         }
         Patches::lossless(size, patch).map_err(named)?
-    } else if matches!(task, Task::Next) {
+    } else if task == Task::Next {
         return Err(TrainError::Settings(format!(
             "tokens.codebook is {codebook}; a language model of images wants 0, lossless tokens: only their likelihood is one of images"
         )));
@@ -243,7 +314,30 @@ fn load_images(run: &Run, task: Task, data_dir: Option<&Path>) -> Result<Trainin
             images: true,
         }),
     };
-    finish(run, [train, valid], facts, set.digest()?, &Coder::Images(patches))
+    finish(run, task, [train, valid], facts, set.digest()?, &Coder::Images(patches))
+}
+
+/// The patches of a model to start from, if a run's settings say the same of them.
+fn given_patches(run: &Run, size: [usize; 2], given: &Given) -> Result<Patches> {
+    let refused = |reason: String| Err(TrainError::Settings(reason));
+    let Coder::Images(patches) = &given.coder else {
+        return refused("the model to start from reads text, not images as tokens".into());
+    };
+    let (TokenSettings { patch, codebook, .. }, own) = (&given.settings, &run.tokens);
+    if (own.patch, own.codebook) != (*patch, *codebook) {
+        return refused(format!(
+            "tokens.patch is {:?} and tokens.codebook {}; the model to start from has {patch:?} and {codebook}, and other \
+             patches are other tokens",
+            own.patch, own.codebook
+        ));
+    }
+    if patches.size() != size {
+        let [[height, width], [rows, cols]] = [size, patches.size()];
+        return refused(format!(
+            "the data have images of {height}x{width} pixels, the model to start from reads {rows}x{cols} as tokens"
+        ));
+    }
+    Ok((**patches).clone())
 }
 
 /// Batches of some images.
@@ -259,6 +353,7 @@ pub(crate) fn image_loader(
 
 fn finish(
     run: &Run,
+    task: Task,
     [train, valid]: [Loader<Sequences>; 2],
     facts: Facts,
     digest: String,
@@ -272,7 +367,20 @@ fn finish(
             format!("batch_size is {}, more than the {} training examples", run.batch_size, train.len());
         return Err(TrainError::Settings(found));
     }
-    let train = Loader::of(train.source().clone(), train.indices().to_vec(), run.batch_size)?
+    let mut indices = train.indices().to_vec();
+    if matches!(task, Task::Class { .. } | Task::Label) {
+        // A class for each position is drawn without regard to it.
+        let classes = if task == Task::Label { 1 } else { facts.classes.len() };
+        let labels = train.source().labels();
+        let labels: Vec<u8> = indices.iter().filter_map(|&index| labels.get(index).copied()).collect();
+        if let Some(places) = labelled(run, &labels, classes)? {
+            indices = places.into_iter().filter_map(|place| indices.get(place).copied()).collect();
+        }
+    }
+    // As with images, a batch has as many examples at most as there are with labels.
+    let batch_size = run.batch_size.min(indices.len());
+    // What is drawn of others is drawn of those that train, with their labels.
+    let train = Loader::of(train.source().clone().among(&indices), indices, batch_size)?
         .seed(run.seed)
         .workers(run.data.workers);
     let (digest, kept) = (digest_of(&digest, coder)?, coder.kept()?);

@@ -30,7 +30,14 @@ impl Geometry {
     /// How many keys, from the first, a query sees.
     #[inline(always)]
     pub(super) fn seen(&self, query: usize) -> usize {
-        if self.causal { (query + 1 + self.keys).saturating_sub(self.queries) } else { self.keys }
+        let all = if self.causal { (query + 1 + self.keys).saturating_sub(self.queries) } else { self.keys };
+        all.min(self.visible)
+    }
+
+    /// Of one batch element, whose keys are real as far as its length.
+    fn of(self, element: usize, lengths: Option<&[usize]>) -> Self {
+        let visible = lengths.and_then(|lengths| lengths.get(element)).copied();
+        Self { visible: visible.unwrap_or(self.keys), ..self }
     }
 
     /// Numbers in a row of scores: keys, and what fills up the last lanes.
@@ -82,7 +89,12 @@ pub(super) struct Forward {
     pub(super) logs: Vec<f32>,
 }
 
-pub(super) fn forward(g: &Geometry, [query, key, value]: [Rows<'_>; 3], keep: bool) -> Forward {
+pub(super) fn forward(
+    g: &Geometry,
+    [query, key, value]: [Rows<'_>; 3],
+    lengths: Option<&[usize]>,
+    keep: bool,
+) -> Forward {
     let width = g.width();
     let mut output = vec![0.0; g.batch * g.queries * width];
     let mut logs = vec![0.0; if keep { g.batch * g.queries * g.heads } else { 0 }];
@@ -100,6 +112,7 @@ pub(super) fn forward(g: &Geometry, [query, key, value]: [Rows<'_>; 3], keep: bo
         })
         .collect();
     tasks.into_par_iter().for_each(|(element, first, (output, logs))| {
+        let g = &g.of(element, lengths);
         let rows = output.len() / width;
         let seen = g.seen(first + rows - 1);
         let mut logs = logs.chunks_exact_mut(rows);
@@ -123,8 +136,8 @@ pub(super) fn forward(g: &Geometry, [query, key, value]: [Rows<'_>; 3], keep: bo
 pub(super) fn backward<'a>(
     g: &Geometry,
     [query, key, value]: [Rows<'_>; 3],
-    logs: &[f32],
-    dy: &[f32],
+    lengths: Option<&[usize]>,
+    [logs, dy]: [&[f32]; 2],
     gradients: impl IndexedParallelIterator<Item = Gradients<'a>>,
 ) {
     if dy.is_empty() || g.keys == 0 {
@@ -132,6 +145,7 @@ pub(super) fn backward<'a>(
     }
     let logs = logs.par_chunks(g.queries * g.heads);
     gradients.zip(logs).enumerate().for_each(|(element, (mut gradients, logs))| {
+        let g = &g.of(element, lengths);
         let dy = Rows { data: dy, stride: g.width() };
         with_scratch([g.block() * g.padded(); 2], |[scores, changes]| {
             for (block, logs) in logs.chunks(g.block() * g.heads).enumerate() {

@@ -11,7 +11,7 @@ use burn::{
 };
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use cpu_ops::{AttentionOptions, attention, self_attention};
+use cpu_ops::{AttentionOptions, attention, padded_self_attention, self_attention};
 use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 
@@ -98,7 +98,7 @@ fn run<B: AutodiffBackend>(case: &Case, function: Function<B>) -> Vec<Vec<f32>> 
 /// (with one key to nothing) and are about as large as `scale` times `dv`, whose own do not.
 fn assert_close(ours: &[Vec<f32>], others: &[Vec<f32>], case: &Case) {
     let largest = |values: &[f32]| values.iter().fold(1.0_f32, |size, value| size.max(value.abs()));
-    let terms = case.options.scale.unwrap_or(1.0) * largest(&others[3]);
+    let terms = case.options.scale.unwrap_or(1.0) * others.get(3).map_or(0.0, |dv| largest(dv));
     for (name, (ours, others)) in ["y", "dq", "dk", "dv"].iter().zip(ours.iter().zip(others)) {
         assert_eq!(ours.len(), others.len());
         let size = largest(others).max(if matches!(*name, "dq" | "dk") { terms } else { 0.0 });
@@ -209,6 +209,48 @@ fn an_empty_batch_has_an_empty_output() {
     assert_eq!(self_attention(qkv, AttentionOptions::default()).dims(), [0, 5, 4]);
     let qkv = Tensor::<Flex, 3>::zeros([2, 0, 12], &Default::default());
     assert_eq!(self_attention(qkv, AttentionOptions::default()).dims(), [2, 0, 4]);
+}
+
+/// Outputs and gradients of `qkv` `[sequences, 70, 3 * 8]`, of which each sequence is as long as it is said to be.
+fn padded<B: AutodiffBackend>(lengths: &[usize], causal: bool) -> [Vec<f32>; 2] {
+    let options = AttentionOptions { heads: 2, causal, scale: None };
+    let qkv = tensor::<B, 3>([lengths.len(), 70, 24], 5, uniform).mul_scalar(2.0).require_grad();
+    let y = padded_self_attention(qkv.clone(), &lengths.into(), options);
+    let mut real = vec![0.0; lengths.len() * 70 * 8];
+    for (row, length) in real.chunks_mut(70 * 8).zip(lengths) {
+        row[..length * 8].fill(1.0);
+    }
+    let real = Tensor::from_data(TensorData::new(real, y.dims()), &Default::default());
+    let y = y * real;
+    let mut grads = (y.clone() * tensor(y.dims(), 4, uniform)).sum().backward();
+    [values(y), values(qkv.grad_remove(&mut grads).unwrap())]
+}
+
+#[test]
+fn what_fills_up_a_sequence_is_not_seen() {
+    let lengths = [70, 69, 64, 17, 1];
+    for causal in [false, true] {
+        let [y, dqkv] = padded::<Ad>(&lengths, causal);
+        for (i, &length) in lengths.iter().enumerate() {
+            // Each sequence alone, cut to its length.
+            let cut = |x: Tensor<Ad, 3>| x.narrow(0, i, 1).narrow(1, 0, length);
+            let qkv = cut(tensor([5, 70, 24], 5, uniform).mul_scalar(2.0)).require_grad();
+            let alone = self_attention(qkv.clone(), AttentionOptions { heads: 2, causal, scale: None });
+            let mut grads = (alone.clone() * cut(tensor([5, 70, 8], 4, uniform))).sum().backward();
+            let close = |ours: &[f32], others: Vec<f32>| {
+                let (real, filling) = ours.split_at(others.len());
+                assert!(real.iter().zip(&others).all(|(a, b)| (a - b).abs() < 2e-5), "{length} {causal}");
+                assert!(filling.iter().all(|&value| value == 0.0));
+            };
+            close(&y[i * 560..(i + 1) * 560], values(alone));
+            close(&dqkv[i * 1680..(i + 1) * 1680], values(qkv.grad_remove(&mut grads).unwrap()));
+        }
+        // By Burn's own operations with a mask.
+        let burns = padded::<Autodiff<NdArray<f64>>>(&lengths, causal);
+        for (ours, burns) in [y, dqkv].iter().zip(&burns) {
+            assert!(ours.iter().zip(burns).all(|(a, b)| (a - b).abs() < 2e-5), "{causal}");
+        }
+    }
 }
 
 #[test]

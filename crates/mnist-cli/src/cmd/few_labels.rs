@@ -44,7 +44,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     let source = Source::find(&args.from, &common.runs)?;
     let recipe = Recipe::find(args.recipe.as_deref().unwrap_or("few-labels"))?;
     let resolve = |extra: &[String]| {
-        let sets = [&args.set[..], extra].concat();
+        let sets = [&source.structure()[..], &args.set, extra].concat();
         Run::resolve_over(source.defaults()?, Some((&recipe.text, &recipe.origin)), &sets)
     };
     let place = Place::choose(common)?;
@@ -140,13 +140,14 @@ fn trained(
     place: &Place,
     common: &Common,
 ) -> Result<Option<Cell>> {
-    let data = TrainingData::load(&run, common.data_dir.as_deref())?;
+    let data = TrainingData::load_for(&run, common.data_dir.as_deref(), source.given.as_ref())?;
     let saved = begun(run, &data, place.name(), place.devices());
     // What an interrupted cell has left behind is not gone on with: it takes seconds.
     if work.exists() {
         fs::remove_dir_all(work).map_err(TrainError::io("remove", work))?;
     }
     let (dir, _lock) = RunDir::create(work, &saved)?;
+    dir.keep(&data.kept)?;
     let fit = Fit {
         dir: &dir,
         saved: &saved,

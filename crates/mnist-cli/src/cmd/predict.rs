@@ -34,6 +34,9 @@ struct Answer<'a> {
 pub(crate) fn run(args: &Predict, common: &Common) -> Result<ExitCode> {
     let dir = RunDir::find(&args.run, &common.runs)?;
     let saved = dir.load()?;
+    if saved.facts.tokens.is_some() {
+        return Err(TrainError::Settings("this model reads token sequences, not pictures".into()).into());
+    }
     if saved.facts.size != [scan::SIDE, scan::SIDE] {
         let [height, width] = saved.facts.size;
         return Err(TrainError::Settings(format!(

@@ -81,7 +81,7 @@ fn row(dir: &RunDir) -> Result<Row> {
     let valid = || lines.iter().filter(|l| l.split == "valid");
     Ok(Row {
         name: dir.name(),
-        net: saved.run.net,
+        net: saved.net().into(),
         seed: saved.run.seed,
         backend: saved.provenance.backend,
         epochs: saved.run.epochs,

@@ -18,6 +18,7 @@ use mnist_train::{
     publish, registry,
     run::Run,
     rundir::{Provenance, RunDir, RunLock, SavedRun},
+    token_data::Given,
 };
 
 use toml::Table;
@@ -65,7 +66,9 @@ pub(crate) fn finetune(args: &Finetune, common: &Common) -> Result<ExitCode> {
     match (&train.resume, from) {
         (Some(wanted), _) => resume(wanted, train, common),
         (None, Some(from)) => {
-            begin(train, "finetune", Source::find(from, &common.runs)?.defaults()?, Vec::new(), common)
+            let source = Source::find(from, &common.runs)?;
+            let recipe = if source.given.is_some() { "classify-tokens" } else { "finetune" };
+            begin(train, recipe, source.defaults()?, source.structure(), common)
         }
         (None, None) => Err(UsageError("from which model? Name a run or a file with --from".into()).into()),
     }
@@ -87,7 +90,7 @@ pub(in crate::cmd) fn resolved(
             };
             sets.extend([format!("data.name={}", text::NAME), format!("data.path='''{path}'''")]);
         } else {
-            sets.push(format!("data.name={data}"));
+            sets.extend([format!("data.name={data}"), "data.path=".into()]);
         }
     }
     sets.extend(args.labels.map(|labels| format!("data.labels={labels}")));
@@ -105,7 +108,8 @@ fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Co
         run.finetune.sha256.clone_from(&source.sha256);
     }
     let place = Place::choose(common)?;
-    let data = TrainingData::load(&run, common.data_dir.as_deref())?;
+    let given = source.as_ref().and_then(|source| source.given.as_ref());
+    let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
     let saved = begun(run, &data, place.name(), place.devices());
     if args.dry_run {
         return place.run(DryRun { saved: &saved });
@@ -197,7 +201,12 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
             saved.provenance.git_commit
         );
     }
-    let data = TrainingData::load(&saved.run, common.data_dir.as_deref())?;
+    // What it began to read with was its source's.
+    let given = match saved.run.finetune.method {
+        Method::Scratch => None,
+        _ => Given::of(&saved, dir.path())?,
+    };
+    let data = TrainingData::load_for(&saved.run, common.data_dir.as_deref(), given.as_ref())?;
     saved.check_data(dir.path(), &data.digest)?;
     dir.keep(&data.kept)?;
     let from = match &args.checkpoint {
@@ -239,7 +248,7 @@ fn train(
             if from.is_some() { "going on with" } else { "training" },
             dir.path().display(),
             saved.run.objective,
-            saved.run.net,
+            saved.net(),
             saved.run.data.name,
             data.train.len(),
             data.valid.len(),

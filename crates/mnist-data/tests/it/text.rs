@@ -124,3 +124,44 @@ fn halves_of_images_are_exchanged_among_the_split_alone() {
     assert_eq!((batch.len(), batch.length, batch.units[0]), (10, 4, 16.0));
     assert_eq!(batch.tokens[..4], [16, 0, 0, 0]);
 }
+
+#[test]
+fn a_verse_is_read_from_its_beginning_and_filled_up() {
+    let sequences = Sequences::text(verses(), 64, Task::Class { decoder: false }).unwrap();
+    let text = Text::open(None, None).unwrap();
+    let batch = first(sequences.clone(), 0, 2000);
+    assert_eq!(batch.len(), text.valid.len());
+    assert_eq!(sequences.labels(), text.valid.iter().map(|p| p.label as u8).collect::<Vec<_>>());
+    let [start, separator, pad] =
+        [tokens::START, tokens::SEPARATOR, tokens::PAD].map(|which| 256 + which as i32);
+    for ((row, &real), passage) in batch.tokens.chunks_exact(64).zip(&batch.lengths).zip(&text.valid) {
+        let words = &passage.text.as_bytes()[..passage.text.len().min(62)];
+        let words: Vec<i32> = words.iter().map(|&byte| i32::from(byte)).collect();
+        assert_eq!(row[..real], [&[start], &words[..], &[separator]].concat());
+        assert!(row[real..].iter().all(|&token| token == pad));
+    }
+    assert!(batch.targets.iter().all(|&target| target < 0) && !batch.per_position);
+}
+
+#[test]
+fn strips_hold_digits_of_the_split_with_their_classes() {
+    // Images of class i are white in i of 4 pixels.
+    let pixels: Vec<u8> = (0..5).flat_map(|i| (0..4).map(move |at| if at < i { 255 } else { 0 })).collect();
+    let images = Images::new(Arc::new(LabelledImages::new(2, 2, 5, pixels, (0..5).collect()).unwrap()));
+    let patches = Arc::new(Patches::lossless([2, 2], [1, 2]).unwrap());
+    let sequences = Sequences::images(images, &[0, 1, 2, 3, 4], patches, Task::Label).unwrap();
+    let batch = first(sequences.clone().among(&[2, 3]), 1, 5);
+    assert_eq!((batch.length, batch.per_position), (12, true));
+    let token = |class: i32| [[0, 0], [2, 0], [3, 0], [3, 2], [3, 3]][class as usize];
+    for ((row, told), &index) in
+        batch.tokens.chunks_exact(12).zip(batch.targets.chunks_exact(12)).zip(&batch.indices)
+    {
+        assert_eq!([row[0], row[11], told[0], told[11]], [4, 5, -1, -1]);
+        assert_eq!(told[1], index as i32);
+        for (slot, (tokens, told)) in row[1..11].chunks(2).zip(told[1..11].chunks(2)).enumerate() {
+            assert!(told[0] == told[1] && (slot == 0 || [2, 3].contains(&told[0])), "{told:?}");
+            assert_eq!(tokens, token(told[0]));
+        }
+    }
+    assert_ne!(batch.tokens, first(sequences.among(&[2, 3]), 2, 5).tokens);
+}

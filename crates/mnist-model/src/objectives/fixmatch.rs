@@ -16,7 +16,10 @@ use cpu_ops::{cross_entropy_per_sample, softmax};
 use mnist_data::{Augment, Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
-use super::{ChosenBy, Classify, ClassifyConfig, Losses, Objective, ObjectiveConfig, Part, Progress, Score};
+use super::{
+    ChosenBy, Classify, ClassifyConfig, ClassifyLoss, Losses, Objective, ObjectiveConfig, Part, Progress,
+    Score,
+};
 use crate::{blocks::Linear, nets::Net};
 
 /// Views of each image: weakly and strongly distorted.
@@ -101,6 +104,9 @@ impl ObjectiveConfig for FixmatchConfig {
             let what = "fixmatch learns from a few labelled images and all others without their labels";
             return Err(format!("{what}; data.labels is 0, all: say how many, for example --labels 100"));
         }
+        if self.classify.settings.loss != ClassifyLoss::CrossEntropy {
+            return Err("fixmatch minimises cross-entropy; leave `classify.loss` as it is".into());
+        }
         if !(1..self.batch).contains(labelled) {
             let most = self.batch.saturating_sub(1);
             return Err(format!(
@@ -119,7 +125,7 @@ impl ObjectiveConfig for FixmatchConfig {
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Fixmatch<B>, String> {
         self.check()?;
-        let Classify { net, head, mean, std, label_smoothing } = self.classify.init(device)?;
+        let Classify { net, head, mean, std, label_smoothing, .. } = self.classify.init(device)?;
         let FixmatchSettings { threshold, weight, align, .. } = self.settings;
         let classes = self.classify.classes;
         let alike = || RunningState::new(Tensor::ones([classes], device) / classes as f64);
@@ -132,7 +138,14 @@ impl<B: Backend> Fixmatch<B> {
     /// The classifier.
     fn classifier(&self) -> Classify<B> {
         let &Self { mean, std, label_smoothing, .. } = self;
-        Classify { net: self.net.clone(), head: self.head.clone(), mean, std, label_smoothing }
+        Classify {
+            net: self.net.clone(),
+            head: self.head.clone(),
+            mean,
+            std,
+            label_smoothing,
+            squared: false,
+        }
     }
 
     /// Loss on labels, loss on pseudo-labels and the share of images that have one, `[1]` each.

@@ -111,7 +111,8 @@ impl<B: Backend> LanguageModel<B> {
     /// - returns: `[batch * length, vocabulary]`
     pub fn forward(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 2> {
         let none = tokens.zeros_like();
-        self.logits(self.net.forward(tokens, none)) // [batch * length, vocabulary]
+        // What fills up comes last: it is in nobody's past.
+        self.logits(self.net.forward(tokens, none, None)) // [batch * length, vocabulary]
     }
 
     /// `[batch, length, width]` to `[batch * length, vocabulary]`.
@@ -240,7 +241,7 @@ mod tests {
         let config = LanguageModelConfig { vocabulary: 7, length: 9, binarised: None, net, settings };
         let model = config.init::<Flex>(&device).unwrap();
         let tokens = Tensor::<Flex, 2, Int>::from_data([[7, 3, 1, 4, 1, 5], [7, 2, 0, 6, 6, 2]], &device);
-        let whole = model.net.forward(tokens.clone(), tokens.zeros_like());
+        let whole = model.net.forward(tokens.clone(), tokens.zeros_like(), None);
         let mut cache = Cache::default();
         let cut = |start, length| tokens.clone().narrow(1, start, length);
         let parts = [(0, 3), (3, 1), (4, 2)]

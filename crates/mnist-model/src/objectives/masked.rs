@@ -5,7 +5,7 @@
 //! Making new sequences is iterative unmasking (MaskGIT: Chang et al. 2022, arXiv 2202.04200): in each round all hidden
 //! tokens are drawn, and those most sure are kept, more of them from round to round after its cosine.
 
-use std::{collections::BTreeMap, f64::consts::FRAC_PI_2};
+use std::{collections::BTreeMap, f64::consts::FRAC_PI_2, sync::Arc};
 
 use burn::{
     module::{Initializer, Module, Param},
@@ -129,15 +129,16 @@ impl<B: Backend> Masked<B> {
     /// Logits of the tokens at some places, counted through the batch (`None`: all), and of the second segment.
     ///
     /// # Shapes
-    /// - `read`, `segments`: `[batch, length]`
+    /// - `read`, `segments`: `[batch, length]`; `lengths`: `[batch]`, see [`Tokens::lengths`]
     /// - returns: `[places, vocabulary]` and `[batch, 2]`
     fn forward(
         &self,
         read: Tensor<B, 2, Int>,
         segments: Tensor<B, 2, Int>,
+        lengths: Option<&Arc<[usize]>>,
         places: Option<Tensor<B, 1, Int>>,
     ) -> Said<B> {
-        let x = self.net.forward(read, segments); // [batch, length, width]
+        let x = self.net.forward(read, segments, lengths); // [batch, length, width]
         let [batch, length, width] = x.dims();
         let first = x.clone().narrow(1, 0, 1).reshape([batch, width]); // [batch, width]
         let x = x.reshape([batch * length, width]);
@@ -153,7 +154,7 @@ impl<B: Backend> Masked<B> {
 
     /// What hidden tokens are likeliest, put in their places: `[batch, length]` on the host.
     fn filled(&self, batch: &Tokens<B>) -> Vec<Vec<i32>> {
-        let said = self.forward(batch.tokens.clone(), batch.segments.clone(), None);
+        let said = self.forward(batch.tokens.clone(), batch.segments.clone(), batch.lengths.as_ref(), None);
         let [_, length] = batch.tokens.dims();
         let best: Vec<i64> = said.tokens.argmax(1).into_data().iter::<i64>().collect();
         let told: Vec<i64> = batch.truth.to_data().iter::<i64>().collect();
@@ -198,7 +199,7 @@ impl<B: Backend> Masked<B> {
             let shape = [request.count, length];
             let read = Tensor::from_data(TensorData::new(read, shape), &device);
             let segments = Tensor::from_data(TensorData::new(segments.repeat(request.count), shape), &device);
-            let said = self.forward(read, segments, None);
+            let said = self.forward(read, segments, None, None);
             let logits: Vec<f32> = said.tokens.into_data().iter::<f32>().collect();
             let share = (FRAC_PI_2 * round as f64 / rounds as f64).cos();
             let left = if round == rounds { 0 } else { (share * unknown as f64).floor() as usize };
@@ -227,7 +228,7 @@ impl<B: Backend> Objective<B> for Masked<B> {
     type Input = HostTokens;
 
     fn losses(&self, batch: Tokens<B>, _: Progress) -> Losses<B> {
-        let said = self.forward(batch.tokens, batch.segments, batch.places);
+        let said = self.forward(batch.tokens, batch.segments, batch.lengths.as_ref(), batch.places);
         let right = hits(said.tokens.clone().detach(), batch.targets.clone());
         let weights = batch.weights.reshape([-1]);
         let told = batch.told.max(1.0);
@@ -247,7 +248,7 @@ impl<B: Backend> Objective<B> for Masked<B> {
 
     fn scores(&self, batch: Tokens<B>) -> Vec<Score<B>> {
         let [size, chosen] = batch.weights.dims();
-        let said = self.forward(batch.tokens, batch.segments, batch.places);
+        let said = self.forward(batch.tokens, batch.segments, batch.lengths.as_ref(), batch.places);
         let right = hits(said.tokens.clone(), batch.targets.clone()).reshape([size, chosen]);
         let each = cross_entropy_per_sample(said.tokens, batch.targets, 0.0).reshape([size, chosen]);
         let sum = |values: Tensor<B, 2>| values.sum_dim(1).reshape([size]);

@@ -5,20 +5,26 @@
 
 mod autoencoder;
 mod classify;
+mod classify_tokens;
 mod contrastive;
 mod fixmatch;
 mod gan;
+mod label_sequence;
 mod language_model;
 mod masked;
+mod regression;
 mod vae;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, AutoencoderSettings};
-pub use classify::{Classify, ClassifyConfig, ClassifySettings};
+pub use classify::{Classify, ClassifyConfig, ClassifyLoss, ClassifySettings};
+pub use classify_tokens::{ClassifyTokens, ClassifyTokensConfig, ClassifyTokensSettings, TokenPool};
 pub use contrastive::{Contrastive, ContrastiveConfig, ContrastiveSettings, VIEWS};
 pub use fixmatch::{FIXMATCH_VIEWS, Fixmatch, FixmatchConfig, FixmatchSettings};
 pub use gan::{Gan, GanConfig, GanSettings};
+pub use label_sequence::{LabelSequence, LabelSequenceConfig, LabelSequenceSettings};
 pub use language_model::{LanguageModel, LanguageModelConfig, LanguageModelSettings};
 pub use masked::{Masked, MaskedConfig, MaskedSettings};
+pub use regression::{Regression, RegressionConfig};
 pub use vae::{Vae, VaeConfig, VaeSettings};
 
 use std::collections::BTreeMap;
@@ -59,7 +65,7 @@ pub struct Score<B: Backend> {
     pub name: &'static str,
     /// Unit: `nats`, `share`; or [`CLASS`].
     pub unit: &'static str,
-    /// One value a sample, `[batch]`.
+    /// One value a sample, `[batch]`; of predicted classes, one for each that [`Objective::probabilities`] tells.
     pub values: Tensor<B, 1>,
 }
 
@@ -170,7 +176,8 @@ pub trait Objective<B: Backend>: Module<B> {
         means
     }
 
-    /// Class probabilities, `[batch, classes]`, each row summing to 1, for objectives that classify.
+    /// Class probabilities, each row summing to 1, for objectives that classify: `[batch, classes]`, or a row for each
+    /// of [`mnist_data::HostTokens::answers`] where classes are those of positions.
     fn probabilities(&self, batch: On<Self::Input, B>) -> Option<Tensor<B, 2>> {
         let _ = batch;
         None

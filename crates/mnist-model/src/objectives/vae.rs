@@ -386,10 +386,11 @@ mod tests {
         let device = Default::default();
         let model = config().init::<Flex>(&device).unwrap();
         let mean = |values: Vec<f32>| values.iter().sum::<f32>() / values.len() as f32;
-        let weights = model.log_weights(images(3), 4_000).unwrap();
+        let batch = images(3);
+        let weights = model.log_weights(batch.clone(), 4_000).unwrap();
         assert_eq!(weights.dims(), [3, 4_000]);
         let of_weights = mean(weights.into_data().to_vec().unwrap());
-        let of_scores = |_| mean(values(model.scores(images(3)).remove(0).values));
+        let of_scores = |_| mean(values(model.scores(batch.clone()).remove(0).values));
         let of_scores = mean((0..2_000).map(of_scores).collect());
         assert!((of_weights + of_scores).abs() < 0.01 * of_scores, "{of_weights} {of_scores}");
     }

@@ -41,7 +41,12 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new(run: Run) -> Self {
-        let mut data = TrainingData::load(&run, None).unwrap();
+        let data = TrainingData::load(&run, None).unwrap();
+        Self::with(run, data)
+    }
+
+    /// As [`Lab::new`], with data that have been read.
+    pub(crate) fn with(run: Run, mut data: TrainingData) -> Self {
         // 5,000 validation images a test would be slow; 250 tell as much here.
         data.valid = data.valid.first(250);
         let saved = SavedRun {

@@ -173,7 +173,7 @@ fn few_labels_are_drawn_by_the_seed_each_class_in_its_share() {
     assert_eq!((one.len(), counts.iter().all(|&n| (8..=12).contains(&n))), (100, true), "{counts:?}");
     assert_eq!(one, drawn(&["seed=1", "batch_size=200"]).0);
     assert_ne!(one, drawn(&["seed=2"]).0);
-    for (labels, wanted) in [("9", "10 at least"), ("193", "at most the 192 training images")] {
+    for (labels, wanted) in [("9", "10 at least"), ("193", "at most the 192 training examples")] {
         let run = settings(&[&format!("data.labels={labels}")]);
         let error = mnist_train::data::TrainingData::load(&run, None).unwrap_err().to_string();
         assert!(error.contains(wanted), "{error}");

@@ -10,4 +10,5 @@ mod foreign;
 mod learner;
 mod optimizer;
 mod resume;
+mod token_heads;
 mod tokens;

@@ -57,7 +57,7 @@ fn text_runs_keep_their_tokeniser_measure_in_bytes_and_resume_to_the_same_bits()
 #[test]
 fn a_codebook_is_kept_and_a_masked_model_finds_what_is_hidden() {
     let _alone = alone();
-    let lab = lab(&["objective=masked", "tokens.patch=[7, 7]", "tokens.codebook=8", "tokens.binarise=none"]);
+    let lab = lab(&["objective=masked", "tokens.patch=[7, 7]", "tokens.codebook=8", "data.binarise=none"]);
     lab.fit().unwrap();
     let Coder::Images(patches) = Coder::load(&lab.saved, lab.dir.path()).unwrap() else {
         panic!("not of images")
@@ -94,13 +94,13 @@ fn a_codebook_is_kept_and_a_masked_model_finds_what_is_hidden() {
 #[test]
 fn settings_and_data_that_do_not_fit_are_refused() {
     let error = |sets: &[&str]| {
-        let run = settings(&[&SMALL[..], sets].concat());
+        let run = settings(&[&SMALL[..], &["data.binarise=static"], sets].concat());
         TrainingData::load(&run, None)
             .and_then(|data| registry::check(&run, &data.facts).map_err(TrainError::Settings))
     };
     for (sets, wanted) in [
-        (&["data.name=text"][..], "learns from images, not text"),
-        (&["objective=language-model", "tokens.binarise=none"], "tokens.binarise is none"),
+        (&["data.name=text"][..], "learns from images, not text; objectives on tokens are"),
+        (&["objective=language-model", "data.binarise=none"], "data.binarise is none"),
         (&["objective=language-model", "tokens.patch=[3, 3]"], "divides 28x28"),
         (&["objective=language-model", "tokens.patch=[7, 7]"], "at most 16 pixels"),
         (&["objective=masked", "tokens.codebook=1"], "2 to 65536"),

@@ -1,0 +1,173 @@
+//! Regression: any encoder, a linear head, squared error. What is told of an image is the number that its class is,
+//! 0-9: of MNIST the digit's value, the one number that the data have labels for. Between two digits it may answer in
+//! between, which is what tells it from classification. (Of Fashion-MNIST the numbers mean nothing.)
+//!
+//! The head learns the value less the middle of the classes, divided by the standard deviation of evenly spread ones.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::Module,
+    tensor::{Tensor, backend::Backend},
+};
+use mnist_data::{Batch, HostBatch};
+
+use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Progress, Score};
+use crate::{
+    blocks::{Linear, LoraConfig, output_linear},
+    nets::{Encoder, Net, NetSettings},
+};
+
+/// All that makes a [`Regression`].
+#[derive(Clone, Debug)]
+pub struct RegressionConfig {
+    /// Name of the encoder in the table of nets.
+    pub net: String,
+    /// Settings of the nets.
+    pub nets: NetSettings,
+    /// Height and width of the images, in pixels.
+    pub size: [usize; 2],
+    /// Number of classes: values are 0 to one less.
+    pub classes: usize,
+    /// Mean of the training pixels (in 0-1), taken off every pixel.
+    pub mean: f32,
+    /// Standard deviation of the training pixels (in 0-1), by which every pixel is divided.
+    pub std: f32,
+    /// What is learned beside the encoder's frozen linear layers, if anything is.
+    pub lora: Option<LoraConfig>,
+}
+
+/// An encoder with a head of one unit.
+#[derive(Module, Debug)]
+pub struct Regression<B: Backend> {
+    /// The encoder.
+    pub net: Net<B>,
+    /// `[width, 1]`.
+    head: Linear<B>,
+    mean: f32,
+    std: f32,
+    middle: f64,
+    spread: f64,
+}
+
+impl ObjectiveConfig for RegressionConfig {
+    type Input = HostBatch;
+    type Model<B: Backend> = Regression<B>;
+
+    const CHOSEN_BY: ChosenBy = ChosenBy { score: "squared_error", larger_is_better: false };
+    const LABELS: bool = true;
+
+    fn check(&self) -> Result<(), String> {
+        self.nets.check(&self.net, self.size)
+    }
+
+    fn init<B: Backend>(&self, device: &B::Device) -> Result<Regression<B>, String> {
+        self.check()?;
+        let mut net = self.nets.init(&self.net, self.size, device)?;
+        if let Some(lora) = &self.lora {
+            net = net.adapt(lora).map_err(|e| format!("LoRA on the net {}: {e}", self.net))?;
+        }
+        let count = self.classes.max(2) as f64;
+        Ok(Regression {
+            head: output_linear(net.width(), 1, device),
+            net,
+            mean: self.mean,
+            std: self.std,
+            middle: (count - 1.0) / 2.0,
+            spread: ((count * count - 1.0) / 12.0).sqrt(),
+        })
+    }
+}
+
+impl<B: Backend> Regression<B> {
+    /// A value for each image.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 1, height, width]`, pixels in 0-1
+    /// - returns: `[batch]`
+    pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 1> {
+        let [batch, ..] = images.dims();
+        let x = self.head.forward(self.encoded(images)); // [batch, 1]
+        x.reshape([batch]) * self.spread + self.middle
+    }
+
+    /// Features `[batch, width]` of such images.
+    fn encoded(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
+        self.net.forward((images - self.mean) / self.std)
+    }
+}
+
+impl<B: Backend> Objective<B> for Regression<B> {
+    type Input = HostBatch;
+
+    fn losses(&self, batch: Batch<B>, _progress: Progress) -> Losses<B> {
+        let error = (self.forward(batch.images) - batch.labels.float()) / self.spread;
+        Losses { total: error.square().mean(), parts: Vec::new() }
+    }
+
+    fn scores(&self, batch: Batch<B>) -> Vec<Score<B>> {
+        let truth = batch.labels.float(); // [batch]
+        let found = self.forward(batch.images);
+        let score = |name, unit, values| Score { name, unit, values };
+        vec![
+            score("squared_error", "squared digits", (found.clone() - truth.clone()).square()),
+            score("absolute_error", "digits", (found - truth.clone()).abs()),
+            score("value", "digits", truth.clone()),
+            score("squared_value", "squared digits", truth.square()),
+        ]
+    }
+
+    /// The share of the values' variance that is explained, R^2 = 1 - squared error / variance (scikit-learn's
+    /// `r2_score`), from the means over the split.
+    fn conclude(&self, mut means: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+        let [value, square] = ["value", "squared_value"].map(|name| means.remove(name).unwrap_or(0.0));
+        let error = means.get("squared_error").copied().unwrap_or(f64::NAN);
+        let variance = square - value * value;
+        // One value everywhere has no variance to explain.
+        let r2 = if variance > 1e-9 { 1.0 - error / variance } else { 0.0 };
+        means.insert("r2".into(), r2);
+        means
+    }
+
+    fn features(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
+        Some(self.encoded(batch.images))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Int, TensorData};
+    use burn_flex::Flex;
+
+    use super::*;
+
+    /// By hand for a head of zeros, which answers 4.5; by scikit-learn `r2_score([1, 9, 4, 4], [4.5] * 4)`.
+    #[test]
+    fn errors_and_explained_variance() {
+        let config = RegressionConfig {
+            net: "mlp".into(),
+            nets: NetSettings::default(),
+            size: [28, 28],
+            classes: 10,
+            mean: 0.0,
+            std: 1.0,
+            lora: None,
+        };
+        let device = Default::default();
+        let mut model = config.init::<Flex>(&device).unwrap();
+        model.head.weight = model.head.weight.map(|weight| weight.zeros_like());
+        let labels = Tensor::<Flex, 1, Int>::from_data(TensorData::from([1, 9, 4, 4]), &device);
+        let batch = Batch { images: Tensor::zeros([4, 1, 28, 28], &device), labels };
+        let mean = |score: &Score<Flex>| f64::from(score.values.clone().mean().into_scalar());
+        let means =
+            model.scores(batch.clone()).iter().map(|score| (score.name.into(), mean(score))).collect();
+        let found = model.conclude(means);
+        assert!(
+            (found["squared_error"] - 8.25).abs() < 1e-5 && (found["absolute_error"] - 2.25).abs() < 1e-5
+        );
+        assert!((found["r2"] - -0.0).abs() < 1e-5, "{found:?}");
+        assert_eq!(found.len(), 3);
+        let loss = model.losses(batch, Progress::default()).total.into_scalar();
+        assert!((loss - 1.0).abs() < 1e-5, "{loss}"); // the variance of 0-9 is 8.25 too
+    }
+}
