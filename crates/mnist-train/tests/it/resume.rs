@@ -111,8 +111,13 @@ fn from_an_older_checkpoint_the_newer_ones_are_given_up_and_the_end_is_the_same(
 fn layers_that_are_computed_again_change_no_bit() {
     let _alone = alone();
     let vit = ["net=vit", "vit.width=16", "vit.heads=2", "vit.layers=2", "vit.hidden=24", "vit.patch=7"];
-    let tokens =
-        ["transformer.width=16", "transformer.layers=2", "transformer.hidden=24", "tokens.patch=[2, 2]"];
+    let tokens = [
+        "transformer.width=16",
+        "transformer.layers=2",
+        "transformer.hidden=24",
+        "tokens.patch=[2, 2]",
+        "data.binarise=static",
+    ];
     let small = ["batch_size=16", "accumulate=2", "data.limit=64", "epochs=2", "log.every_steps=1"];
     for (objective, sets) in [
         ("classify", &vit[..]),
