@@ -111,6 +111,8 @@ fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Co
     let given = source.as_ref().and_then(|source| source.given.as_ref());
     let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
     let saved = begun(run, &data, place.name(), place.devices());
+    // Settings that make no model are found before anything is written.
+    registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
     if args.dry_run {
         return place.run(DryRun { saved: &saved });
     }
@@ -118,8 +120,6 @@ fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Co
         Some(name) => checked(name)?,
         None => free_name(&common.runs, &format!("{}-seed{}", recipe.name, saved.run.seed)),
     };
-    // Settings that make no model are found before anything is written.
-    registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
     if let Some(source) = &source {
         let plan = place.run(Start { saved: &saved, source })?;
         if !common.quiet {
