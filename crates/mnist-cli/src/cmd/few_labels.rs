@@ -47,6 +47,9 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
         let sets = [&source.structure()[..], &args.set, extra].concat();
         Run::resolve_over(source.defaults()?, Some((&recipe.text, &recipe.origin)), &sets)
     };
+    if args.ways.iter().any(|way| PROBES.contains(&way.as_str())) {
+        run_of(&source)?; // before hours of training, not after
+    }
     let place = Place::choose(common)?;
     let name = Path::new(&args.from).file_stem().map_or_else(|| "model".into(), |n| n.to_string_lossy());
     let out = args.out.clone().unwrap_or_else(|| common.runs.join(format!("few-labels-{name}")));
@@ -191,6 +194,12 @@ impl Job for Measured<'_> {
     }
 }
 
+/// The run that an encoder is of, whose data probes need.
+fn run_of(source: &Source) -> Result<&SavedRun> {
+    let wanted = "probes need a run: a file of weights does not say of what data it is; say --ways scratch,full,head,lora";
+    source.saved.as_ref().ok_or_else(|| UsageError(wanted.into()).into())
+}
+
 /// A probe of the encoder's features, which are computed once.
 fn probed(
     way: &str,
@@ -201,9 +210,7 @@ fn probed(
     place: &Place,
     common: &Common,
 ) -> Result<Cell> {
-    let saved = source.saved.as_ref().ok_or_else(|| {
-        UsageError("probes need a run: a file of weights does not say of what data it is; leave --ways knn,logistic away".into())
-    })?;
+    let saved = run_of(source)?;
     if features.is_none() {
         let dir = RunDir::find(&source.from, &common.runs)?;
         let encode = Encode { dir: &dir, saved, data_dir: common.data_dir.as_deref() };

@@ -3,10 +3,11 @@
 //!
 //! The loss is cross-entropy of the labelled images' weak views, plus that of all images' strong views against the
 //! class that their weak views are given (a pseudo-label, through which no gradient goes), counted where its
-//! probability reaches a threshold. Before that probabilities are aligned (Berthelot et al. 2019, arXiv 1911.09785,
-//! section 3.1): multiplied by how often a class is predicted for labelled images over how often for all, so that a
-//! class cannot take another's images over. Departures: distortions of pen strokes in place of RandAugment; the
-//! labelled images of a batch are among those that get pseudo-labels.
+//! probability reaches a threshold. Before that probabilities are aligned: multiplied by how often a class is
+//! predicted for labelled images over how often for all, so that a class cannot take another's images over
+//! (ReMixMatch: Berthelot et al. 2019, arXiv 1911.09785, section 3.1; by predictions for labelled images in place of
+//! their labels, as in AdaMatch: Berthelot et al. 2021, arXiv 2106.04732). Departures: distortions of pen strokes in
+//! place of RandAugment; the labelled images of a batch are among those that get pseudo-labels.
 
 use burn::{
     module::{Module, RunningState},
