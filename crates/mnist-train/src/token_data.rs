@@ -178,7 +178,7 @@ fn tokeniser(run: &Run, train: &[Passage], given: Option<&Given>) -> Result<Toke
     let old = match given {
         None => None,
         Some(Given { coder: Coder::Text(old), settings }) => Some((old, settings)),
-        Some(_) => return refused("the model to start from reads images as tokens, not text".into()),
+        Some(_) => return refused("the model to start from reads images as tokens, not text; name a set of images, for example --data mnist".into()),
     };
     if let Some((old, settings)) = old {
         if settings.tokeniser != tokeniser {
