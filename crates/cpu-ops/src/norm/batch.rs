@@ -74,9 +74,11 @@ pub fn batch_norm<B: Backend, const D: usize>(
         }
         Err(inputs) => inputs,
     };
-    let channels = x.dims()[1];
-    let count: usize = x.dims().iter().product::<usize>() / channels;
-    let over_batch = |x: Tensor<B, D>| x.swap_dims(0, 1).reshape([channels, count]).mean_dim(1);
+    let [batch, channels] = [x.dims()[0], x.dims()[1]];
+    let values: usize = x.dims()[2..].iter().product();
+    let count = batch * values;
+    // In two steps: a backend that adds up one value after the other loses digits in long sums.
+    let over_batch = |x: Tensor<B, D>| x.reshape([batch, channels, values]).mean_dim(2).mean_dim(0); // [1, channels, 1]
     let shape = per_channel(&x);
     let mean = over_batch(x.clone());
     let x = x - mean.clone().reshape(shape);
