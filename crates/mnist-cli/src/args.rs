@@ -90,20 +90,14 @@ pub(crate) enum Command {
     BenchWorker,
 }
 
-/// `train`.
+/// A recipe and what is changed of it.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Train {
-    /// A recipe: a file, or the name of a built-in one (default, mlp, record, tiny)
+pub(crate) struct Chosen {
+    /// A recipe: a file, or the name of a built-in one (default, mlp, record, tiny, ...)
     pub recipe: Option<String>,
     /// Data set, or for objectives on tokens `text`, a UTF-8 file or a folder of .txt files [default: the recipe's]
     #[arg(long, value_name = "NAME|PATH")]
     pub data: Option<String>,
-    /// Name of the run [default: the recipe's and the seed]
-    #[arg(long, conflicts_with = "resume")]
-    pub name: Option<String>,
-    /// Seed of every random draw
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
-    pub seed: Option<u64>,
     /// Passes over the training images
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
@@ -113,6 +107,20 @@ pub(crate) struct Train {
     /// Change a setting of the recipe; may be given often
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// `train`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Train {
+    /// Recipe and settings.
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// Name of the run [default: the recipe's and the seed]
+    #[arg(long, conflicts_with = "resume")]
+    pub name: Option<String>,
+    /// Seed of every random draw
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
     /// Go on with a run that was stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "seed", "epochs", "labels", "set", "data"])]
     pub resume: Option<String>,
@@ -153,20 +161,9 @@ pub(crate) struct Pretrain {
 /// `plan`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Plan {
-    /// A recipe: a file, or the name of a built-in one [default: default]
-    pub recipe: Option<String>,
-    /// Data set, or for objectives on tokens `text`, a UTF-8 file or a folder of .txt files [default: the recipe's]
-    #[arg(long, value_name = "NAME|PATH")]
-    pub data: Option<String>,
-    /// Passes over the training images
-    #[arg(long, value_name = "N")]
-    pub epochs: Option<u64>,
-    /// Labels to learn from, each class in its share; the other images are unlabelled
-    #[arg(long, value_name = "N")]
-    pub labels: Option<u64>,
-    /// Change a setting of the recipe; may be given often
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    /// Recipe and settings.
+    #[command(flatten)]
+    pub chosen: Chosen,
     /// Time to measure this machine's speed in
     #[arg(long, value_name = "S", default_value = "3", value_parser = positive)]
     pub seconds: f64,
@@ -177,24 +174,6 @@ pub(crate) struct Plan {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-}
-
-impl Plan {
-    /// What `train` would have been given.
-    pub(crate) fn train(&self) -> Train {
-        Train {
-            recipe: self.recipe.clone(),
-            data: self.data.clone(),
-            name: None,
-            seed: None,
-            epochs: self.epochs,
-            labels: self.labels,
-            set: self.set.clone(),
-            resume: None,
-            checkpoint: None,
-            dry_run: true,
-        }
-    }
 }
 
 /// `tune`.

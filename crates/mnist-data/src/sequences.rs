@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use rand::{RngExt, seq::index::sample};
+use rand::{RngExt, rngs::ChaCha8Rng, seq::index::sample};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -174,6 +174,13 @@ pub struct Sequences {
     length: usize,
 }
 
+fn long_enough(length: usize) -> Result<()> {
+    if length < 8 {
+        return Err(DataError::invalid("context", length, "8 tokens or more"));
+    }
+    Ok(())
+}
+
 impl Sequences {
     /// Sequences of `length` tokens of a text.
     ///
@@ -182,9 +189,7 @@ impl Sequences {
     /// them, and for lengths below 8.
     pub fn text(stream: Arc<Stream>, length: usize, task: Task) -> Result<Self> {
         let vocabulary = stream.bytes.len();
-        if length < 8 {
-            return Err(DataError::invalid("context", length, "8 tokens or more"));
-        }
+        long_enough(length)?;
         if stream.len() < length && !matches!(task, Task::Class { .. }) {
             let wanted = format!("at least the context of {length} in each split");
             return Err(DataError::invalid("tokens of a text", stream.len(), wanted));
@@ -210,9 +215,7 @@ impl Sequences {
     /// # Errors
     /// [`DataError::Invalid`] for lengths below 8.
     pub fn marked(marked: Arc<Marked>, length: usize) -> Result<Self> {
-        if length < 8 {
-            return Err(DataError::invalid("context", length, "8 tokens or more"));
-        }
+        long_enough(length)?;
         let vocabulary = marked.vocabulary();
         Ok(Self { content: Content::Marked(marked), task: Task::Label, vocabulary, length })
     }
@@ -286,6 +289,11 @@ impl Sequences {
         let read = std::iter::once(first).chain(told.iter().copied()).take(told.len());
         row.tokens.extend(read);
         row.targets.extend(told);
+    }
+
+    /// `[START] a [SEPARATOR]`.
+    fn alone(&self, a: &[i32]) -> Vec<i32> {
+        [&[self.special(START)], a, &[self.special(SEPARATOR)]].concat()
     }
 
     /// `[START] a [SEPARATOR] b [SEPARATOR]`.
@@ -417,13 +425,13 @@ impl Sequences {
             }
             (Content::Passages(stream), _) => {
                 let passage = stream.passage(index, self.length - 2);
-                row.tokens = [&[self.special(START)], passage, &[self.special(SEPARATOR)]].concat();
+                row.tokens = self.alone(passage);
                 row.label = stream.passages[index].2;
                 row.units = passage.iter().filter_map(|&token| stream.bytes.get(token as usize)).sum();
             }
             (Content::Marked(marked), _) => {
                 let (passage, told) = marked.passage(index, self.length - 2);
-                row.tokens = [&[self.special(START)], passage, &[self.special(SEPARATOR)]].concat();
+                row.tokens = self.alone(passage);
                 row.targets = [&[-1], told, &[-1]].concat();
                 row.label = marked.label(index);
             }
@@ -431,6 +439,10 @@ impl Sequences {
                 let mut image = |index: usize| {
                     let batch = images.batch(&[index], purpose, scratch);
                     (patches.encode(&batch.pixels), batch.labels.first().copied().unwrap_or(0))
+                };
+                let other = |rng: &mut ChaCha8Rng| match among.len() {
+                    0 => index,
+                    len => among[rng.random_range(0..len)],
                 };
                 let (tokens, label) = image(index);
                 row.label = label;
@@ -448,11 +460,7 @@ impl Sequences {
                         row.tokens = [&[self.special(START)], &tokens[..]].concat();
                         row.targets = [vec![-1], vec![label; tokens.len()]].concat();
                         for _ in 1..STRIP {
-                            let other = match among.len() {
-                                0 => index,
-                                len => among[rng.random_range(0..len)],
-                            };
-                            let (tokens, label) = image(other);
+                            let (tokens, label) = image(other(&mut rng));
                             row.targets.resize(row.targets.len() + tokens.len(), label);
                             row.tokens.extend(tokens);
                         }
@@ -461,10 +469,7 @@ impl Sequences {
                     Task::Hidden(hiding) => {
                         let mut rng = key.named("second").rng();
                         row.next = rng.random();
-                        let other = match among.len() {
-                            0 => index,
-                            len => among[rng.random_range(0..len)],
-                        };
+                        let other = other(&mut rng);
                         row.next |= other == index;
                         let lower =
                             if row.next { lower.to_vec() } else { image(other).0.split_off(upper.len()) };

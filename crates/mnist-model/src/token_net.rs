@@ -10,6 +10,7 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{Int, Tensor, backend::Backend},
 };
+use mnist_data::tokens;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -55,6 +56,19 @@ pub struct TokenNetConfig {
     pub settings: TokenNetSettings,
 }
 
+impl TokenNetSettings {
+    /// The encoder of sequences of at most `length` tokens out of `vocabulary` and the special ones; a causal one's
+    /// tokens see only those before them.
+    pub fn encoder(&self, vocabulary: usize, length: usize, causal: bool) -> TokenNetConfig {
+        TokenNetConfig {
+            vocabulary: vocabulary + tokens::SPECIALS,
+            length,
+            sight: if causal { Sight::Past } else { Sight::All },
+            settings: self.clone(),
+        }
+    }
+}
+
 impl TokenNetConfig {
     fn transformer(&self) -> TransformerConfig {
         let TokenNetSettings { width, heads, layers, hidden, dropout } = self.settings;
@@ -83,6 +97,26 @@ impl TokenNetConfig {
             causal: self.sight == Sight::Past,
             dropout: self.settings.dropout,
         }
+    }
+}
+
+impl TokenNetConfig {
+    /// As [`TokenNetConfig::init`], with something to learn beside each frozen product if asked for; see
+    /// [`Lora`](crate::blocks::Lora).
+    ///
+    /// # Errors
+    /// A rank above the sizes of a layer.
+    pub fn adapted<B: Backend>(
+        &self,
+        lora: Option<&LoraConfig>,
+        device: &B::Device,
+    ) -> Result<TokenNet<B>, String> {
+        let mut net = self.init(device);
+        if let Some(lora) = lora {
+            net.transformer =
+                net.transformer.adapted(lora).map_err(|e| format!("LoRA on the Transformer: {e}"))?;
+        }
+        Ok(net)
     }
 }
 
@@ -139,15 +173,6 @@ impl<B: Backend> TokenNet<B> {
             x = x + first.clone() + which * (second - first);
         }
         dropout_of(x, self.dropout, self.trains())
-    }
-
-    /// With something to learn beside each frozen product; see [`Lora`](crate::blocks::Lora).
-    ///
-    /// # Errors
-    /// A rank above the sizes of a layer.
-    pub fn adapted(mut self, lora: &LoraConfig) -> Result<Self, String> {
-        self.transformer = self.transformer.adapted(lora)?;
-        Ok(self)
     }
 
     /// More tokens of sequences whose beginning is in the cache, as a decoder sees them.

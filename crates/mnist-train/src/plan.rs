@@ -139,6 +139,12 @@ where
     let size = batch.as_ref().map_or(0, C::Input::len);
     let replicas = Replicas::<B, C::Input>::start(config, device, &[], run.recompute)?;
     let phases = config.phases().len();
+    let pass = |part: C::Input| {
+        for phase in 0..phases {
+            let at = Progress { phase, step: 0, total: 1 };
+            replicas.gradients(&model, vec![part.clone()], run.seed, at);
+        }
+    };
     let mut passes: Vec<Measured> = Vec::new();
     for examples in std::iter::successors(Some(size.min(2)), |n| (*n < size).then_some((2 * n).min(size))) {
         let left = seconds - begun.elapsed().as_secs_f64();
@@ -147,14 +153,9 @@ where
         }
         let part = batch.clone().and_then(|batch| first(batch, examples));
         passes.extend(part.map(|part| {
-            let lap = Instant::now();
-            let ((), work) = counted(|| {
-                for phase in 0..phases {
-                    let at = Progress { phase, step: 0, total: 1 };
-                    replicas.gradients(&model, vec![part.clone()], run.seed, at);
-                }
-            });
-            Measured { examples: part.len(), seconds: lap.elapsed().as_secs_f64(), work, repeats: Vec::new() }
+            let (examples, lap) = (part.len(), Instant::now());
+            let ((), work) = counted(|| pass(part));
+            Measured { examples, seconds: lap.elapsed().as_secs_f64(), work, repeats: Vec::new() }
         }));
     }
     // The last again, as long as there is time: the first passes of a process are slow.
@@ -162,9 +163,7 @@ where
     {
         let Some(part) = batch.clone().and_then(|batch| first(batch, last.examples)) else { break };
         let lap = Instant::now();
-        for phase in 0..phases {
-            replicas.gradients(&model, vec![part.clone()], run.seed, Progress { phase, step: 0, total: 1 });
-        }
+        pass(part);
         let seconds = lap.elapsed().as_secs_f64();
         if let Some(last) = passes.last_mut() {
             last.repeats.push(seconds);

@@ -264,6 +264,11 @@ impl FromRun for VaeConfig {
     }
 }
 
+/// Number of different tokens, and tokens in a sequence; 0 where the data are none.
+fn sequences(facts: &Facts) -> [usize; 2] {
+    facts.tokens.as_ref().map_or([0; 2], |tokens| [tokens.vocabulary, tokens.length])
+}
+
 /// How the pixels of lossless tokens became black or white, as scores name it.
 fn binarised(how: Binarise) -> &'static str {
     match how {
@@ -275,11 +280,15 @@ fn binarised(how: Binarise) -> &'static str {
 
 impl FromRun for LanguageModelConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
-        let tokens = facts.tokens.as_ref();
+        let [vocabulary, length] = sequences(facts);
         Self {
-            vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
-            length: tokens.map_or(0, |tokens| tokens.length),
-            binarised: tokens.filter(|tokens| tokens.images).map(|_| binarised(run.data.binarise).into()),
+            vocabulary,
+            length,
+            binarised: facts
+                .tokens
+                .as_ref()
+                .filter(|tokens| tokens.images)
+                .map(|_| binarised(run.data.binarise).into()),
             net: run.transformer.clone(),
             settings: run.language_model.clone(),
         }
@@ -292,13 +301,8 @@ impl FromRun for LanguageModelConfig {
 
 impl FromRun for MaskedConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
-        let tokens = facts.tokens.as_ref();
-        Self {
-            vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
-            length: tokens.map_or(0, |tokens| tokens.length),
-            net: run.transformer.clone(),
-            settings: run.masked.clone(),
-        }
+        let [vocabulary, length] = sequences(facts);
+        Self { vocabulary, length, net: run.transformer.clone(), settings: run.masked.clone() }
     }
 
     fn task(run: &Run) -> Option<Task> {
@@ -329,10 +333,10 @@ fn check_recompute(run: &Run) -> Result<(), String> {
 
 impl FromRun for ClassifyTokensConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
-        let tokens = facts.tokens.as_ref();
+        let [vocabulary, length] = sequences(facts);
         Self {
-            vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
-            length: tokens.map_or(0, |tokens| tokens.length),
+            vocabulary,
+            length,
             classes: facts.classes.len(),
             net: run.transformer.clone(),
             settings: run.classify_tokens.clone(),
@@ -351,10 +355,10 @@ impl FromRun for ClassifyTokensConfig {
 
 impl FromRun for LabelSequenceConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
-        let tokens = facts.tokens.as_ref();
+        let [vocabulary, length] = sequences(facts);
         Self {
-            vocabulary: tokens.map_or(0, |tokens| tokens.vocabulary),
-            length: tokens.map_or(0, |tokens| tokens.length),
+            vocabulary,
+            length,
             classes: facts.classes.len(),
             net: run.transformer.clone(),
             settings: run.label_sequence.clone(),

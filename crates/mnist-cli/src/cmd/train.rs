@@ -24,7 +24,7 @@ use mnist_train::{
 use toml::Table;
 
 use crate::{
-    args::{Common, Finetune, Pretrain, Train, UsageError, plain},
+    args::{Chosen, Common, Finetune, Pretrain, Train, UsageError, plain},
     device::{BackendName, Compute, Job, Place},
     guard::DeviceError,
     recipes::Recipe,
@@ -51,7 +51,7 @@ pub(crate) fn pretrain(args: &Pretrain, common: &Common) -> Result<ExitCode> {
         (None, Some(objective)) => {
             let objective = &objective.replace('_', "-");
             // A text has a recipe of its own.
-            let text = train.data.as_ref().is_some_and(|data| data == text::NAME || is_path(data));
+            let text = train.chosen.data.as_ref().is_some_and(|data| data == text::NAME || is_path(data));
             let own = format!("{objective}-text");
             let recipe = if text && Recipe::find(&own).is_ok() { &own } else { objective };
             begin(train, recipe, Table::new(), vec![format!("objective={objective}")], common)
@@ -76,7 +76,8 @@ pub(crate) fn finetune(args: &Finetune, common: &Common) -> Result<ExitCode> {
 
 /// The recipe and the settings of what was typed.
 pub(in crate::cmd) fn resolved(
-    args: &Train,
+    args: &Chosen,
+    seed: Option<u64>,
     recipe: &str,
     base: Table,
     mut sets: Vec<String>,
@@ -95,14 +96,14 @@ pub(in crate::cmd) fn resolved(
     }
     sets.extend(args.labels.map(|labels| format!("data.labels={labels}")));
     sets.extend(args.set.iter().cloned());
-    sets.extend(args.seed.map(|seed| format!("seed={seed}")));
+    sets.extend(seed.map(|seed| format!("seed={seed}")));
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
     let run = Run::resolve_over(base, Some((&recipe.text, &recipe.origin)), &sets)?;
     Ok((recipe, run))
 }
 
 fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Common) -> Result<ExitCode> {
-    let (recipe, mut run) = resolved(args, recipe, base, sets)?;
+    let (recipe, mut run) = resolved(&args.chosen, args.seed, recipe, base, sets)?;
     let source = source_of(&run, common)?;
     if let Some(source) = &source {
         run.finetune.sha256.clone_from(&source.sha256);

@@ -107,6 +107,24 @@ macro_rules! nets {
                     _ => Err(unknown(name)),
                 }
             }
+
+            /// As [`NetSettings::init`], with something to learn beside its frozen linear layers if asked for.
+            ///
+            /// # Errors
+            /// As [`NetSettings::check`]; a net without such layers, a rank that does not fit one.
+            pub fn adapted<B: Backend>(
+                &self,
+                name: &str,
+                size: [usize; 2],
+                lora: Option<&LoraConfig>,
+                device: &B::Device,
+            ) -> Result<Net<B>, String> {
+                let net = self.init(name, size, device)?;
+                match lora {
+                    Some(lora) => net.adapt(lora).map_err(|e| format!("LoRA on the net {name}: {e}")),
+                    None => Ok(net),
+                }
+            }
         }
     };
 }

@@ -11,7 +11,7 @@ use cpu_ops::{cross_entropy, cross_entropy_per_sample, softmax};
 use mnist_data::{Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
-use super::{CLASS, ChosenBy, Losses, Objective, ObjectiveConfig, Part, Progress, Score};
+use super::{CLASS, ChosenBy, Losses, Objective, ObjectiveConfig, Part, Progress, Score, hits, predicted};
 use crate::{
     blocks::{Linear, LoraConfig, output_linear},
     nets::{Encoder, Net, NetSettings},
@@ -92,10 +92,7 @@ impl ObjectiveConfig for ClassifyConfig {
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Classify<B>, String> {
         self.check()?;
-        let mut net = self.nets.init(&self.net, self.size, device)?;
-        if let Some(lora) = &self.lora {
-            net = net.adapt(lora).map_err(|e| format!("LoRA on the net {}: {e}", self.net))?;
-        }
+        let net = self.nets.adapted(&self.net, self.size, self.lora.as_ref(), device)?;
         let head = output_linear(net.width(), self.classes, device);
         Ok(Classify {
             net,
@@ -130,7 +127,7 @@ impl<B: Backend> Objective<B> for Classify<B> {
 
     fn losses(&self, batch: Batch<B>, _progress: Progress) -> Losses<B> {
         let logits = self.forward(batch.images);
-        let right = predicted(logits.clone().detach()).equal(batch.labels.clone()).float().mean();
+        let right = hits(logits.clone().detach(), batch.labels.clone()).mean();
         let total = if self.squared {
             squared_error(logits, batch.labels, self.label_smoothing).mean()
         } else {
@@ -177,12 +174,6 @@ fn squared_error<B: Backend>(
     let [batch, classes] = logits.dims();
     let truth = labels.one_hot::<2>(classes).float() * (1.0 - smoothing) + smoothing / classes as f32;
     (softmax(logits) - truth).square().sum_dim(1).reshape([batch])
-}
-
-/// The class with the largest score: `[batch]`.
-fn predicted<B: Backend>(logits: Tensor<B, 2>) -> Tensor<B, 1, Int> {
-    let [batch, _classes] = logits.dims();
-    logits.argmax(1).reshape([batch])
 }
 
 #[cfg(test)]

@@ -10,14 +10,13 @@ use burn::{
     tensor::{Tensor, TensorData, backend::Backend},
 };
 use cpu_ops::{cross_entropy, cross_entropy_per_sample, softmax};
-use mnist_data::{HostTokens, Tokens, tokens};
+use mnist_data::{HostTokens, Tokens};
 use serde::{Deserialize, Serialize};
 
-use super::{CLASS, ChosenBy, Losses, Objective, ObjectiveConfig, Part, Progress, Score};
+use super::{CLASS, ChosenBy, Losses, Objective, ObjectiveConfig, Part, Progress, Score, hits, predicted};
 use crate::{
     blocks::{Linear, LoraConfig, output_linear},
     token_net::{TokenNet, TokenNetConfig, TokenNetSettings},
-    transformer::Sight,
 };
 
 /// Settings of the objective that a recipe may set.
@@ -73,12 +72,7 @@ pub struct ClassifyTokens<B: Backend> {
 
 impl ClassifyTokensConfig {
     fn net(&self) -> TokenNetConfig {
-        TokenNetConfig {
-            vocabulary: self.vocabulary + tokens::SPECIALS,
-            length: self.length,
-            sight: if self.settings.causal { Sight::Past } else { Sight::All },
-            settings: self.net.clone(),
-        }
+        self.net.encoder(self.vocabulary, self.length, self.settings.causal)
     }
 }
 
@@ -112,10 +106,7 @@ impl ObjectiveConfig for ClassifyTokensConfig {
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<ClassifyTokens<B>, String> {
         self.check()?;
-        let mut net = self.net().init(device);
-        if let Some(lora) = &self.lora {
-            net = net.adapted(lora).map_err(|e| format!("LoRA on the Transformer: {e}"))?;
-        }
+        let net = self.net().adapted(self.lora.as_ref(), device)?;
         Ok(ClassifyTokens {
             net,
             head: output_linear(self.net.width, self.classes, device),
@@ -154,17 +145,14 @@ impl<B: Backend> Objective<B> for ClassifyTokens<B> {
 
     fn losses(&self, batch: Tokens<B>, _: Progress) -> Losses<B> {
         let logits = self.forward(&batch);
-        let [size, _] = logits.dims();
-        let predicted = logits.clone().detach().argmax(1).reshape([size]);
-        let right = predicted.equal(batch.labels.clone()).float().mean();
+        let right = hits(logits.clone().detach(), batch.labels.clone()).mean();
         let total = cross_entropy(logits, batch.labels, self.label_smoothing);
         Losses { total, parts: vec![Part { name: "accuracy", unit: "share", value: right }] }
     }
 
     fn scores(&self, batch: Tokens<B>) -> Vec<Score<B>> {
         let logits = self.forward(&batch);
-        let [size, _] = logits.dims();
-        let predicted = logits.clone().argmax(1).reshape([size]);
+        let predicted = predicted(logits.clone());
         let right = predicted.clone().equal(batch.labels.clone()).float();
         let loss = cross_entropy_per_sample(logits, batch.labels, 0.0);
         vec![

@@ -9,14 +9,13 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 use cpu_ops::{cross_entropy_per_sample, softmax};
-use mnist_data::{HostTokens, Tokens, tokens};
+use mnist_data::{HostTokens, Tokens};
 use serde::{Deserialize, Serialize};
 
-use super::{CLASS, ChosenBy, Losses, Objective, ObjectiveConfig, Part, Progress, Score};
+use super::{CLASS, ChosenBy, Losses, Objective, ObjectiveConfig, Part, Progress, Score, hits, predicted};
 use crate::{
     blocks::{Linear, LoraConfig, output_linear},
     token_net::{TokenNet, TokenNetConfig, TokenNetSettings},
-    transformer::Sight,
 };
 
 /// Settings of the objective that a recipe may set.
@@ -55,12 +54,7 @@ pub struct LabelSequence<B: Backend> {
 
 impl LabelSequenceConfig {
     fn net(&self) -> TokenNetConfig {
-        TokenNetConfig {
-            vocabulary: self.vocabulary + tokens::SPECIALS,
-            length: self.length,
-            sight: if self.settings.causal { Sight::Past } else { Sight::All },
-            settings: self.net.clone(),
-        }
+        self.net.encoder(self.vocabulary, self.length, self.settings.causal)
     }
 }
 
@@ -82,10 +76,7 @@ impl ObjectiveConfig for LabelSequenceConfig {
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<LabelSequence<B>, String> {
         self.check()?;
-        let mut net = self.net().init(device);
-        if let Some(lora) = &self.lora {
-            net = net.adapted(lora).map_err(|e| format!("LoRA on the Transformer: {e}"))?;
-        }
+        let net = self.net().adapted(self.lora.as_ref(), device)?;
         Ok(LabelSequence { net, head: output_linear(self.net.width, self.classes, device) })
     }
 }
@@ -111,7 +102,7 @@ impl<B: Backend> Objective<B> for LabelSequence<B> {
         let logits = self.forward(&batch);
         let [places, _] = logits.dims();
         let (weights, told) = (batch.weights.reshape([places]), batch.told.max(1.0));
-        let right = logits.clone().detach().argmax(1).reshape([places]).equal(batch.targets.clone()).float();
+        let right = hits(logits.clone().detach(), batch.targets.clone());
         let each = cross_entropy_per_sample(logits, batch.targets, 0.0);
         let accuracy =
             Part { name: "accuracy", unit: "share", value: (right * weights.clone()).sum() / told };
@@ -121,7 +112,7 @@ impl<B: Backend> Objective<B> for LabelSequence<B> {
     fn scores(&self, batch: Tokens<B>) -> Vec<Score<B>> {
         let logits = self.forward(&batch);
         let [size, chosen] = batch.weights.dims();
-        let predicted = logits.clone().argmax(1).reshape([size * chosen]);
+        let predicted = predicted(logits.clone());
         let right = predicted.clone().equal(batch.targets.clone()).float().reshape([size, chosen]);
         let each = cross_entropy_per_sample(logits, batch.targets, 0.0).reshape([size, chosen]);
         let sum = |values: Tensor<B, 2>| values.sum_dim(1).reshape([size]);

@@ -17,7 +17,7 @@ use crate::{
     blocks::{Linear, normal_linear},
     generate::{GenerateRequest, Generated},
     token_net::{TokenNet, TokenNetConfig, TokenNetSettings},
-    transformer::{Cache, STD, Sight},
+    transformer::{Cache, STD},
 };
 
 /// Images in a picture of samples.
@@ -68,12 +68,7 @@ pub struct LanguageModel<B: Backend> {
 
 impl LanguageModelConfig {
     fn net(&self) -> TokenNetConfig {
-        TokenNetConfig {
-            vocabulary: self.vocabulary + tokens::SPECIALS,
-            length: self.length,
-            sight: Sight::Past,
-            settings: self.net.clone(),
-        }
+        self.net.encoder(self.vocabulary, self.length, true)
     }
 }
 

@@ -16,13 +16,13 @@ use mnist_data::{HostTokens, Patches, Tokens, tokens};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ChosenBy, Losses, Objective, ObjectiveConfig, Part, Picture, Progress, Score, drawn, side_by_side,
+    ChosenBy, Losses, Objective, ObjectiveConfig, Part, Picture, Progress, Score, drawn, hits, side_by_side,
 };
 use crate::{
     blocks::{LayerNorm, Linear, layer_norm, normal_linear},
     generate::{GenerateRequest, Generated},
     token_net::{TokenNet, TokenNetConfig, TokenNetSettings},
-    transformer::{STD, Sight},
+    transformer::STD,
 };
 
 /// Settings of the objective that a recipe may set.
@@ -75,12 +75,7 @@ pub struct Masked<B: Backend> {
 
 impl MaskedConfig {
     fn net(&self) -> TokenNetConfig {
-        TokenNetConfig {
-            vocabulary: self.vocabulary + tokens::SPECIALS,
-            length: self.length,
-            sight: Sight::All,
-            settings: self.net.clone(),
-        }
+        self.net.encoder(self.vocabulary, self.length, false)
     }
 }
 
@@ -297,10 +292,4 @@ impl<B: Backend> Objective<B> for Masked<B> {
     fn generate(&self, request: &GenerateRequest, _device: &B::Device) -> Option<Generated<B>> {
         Some(Generated::Tokens(self.unmasked(request)))
     }
-}
-
-/// 1 where the largest logit is the target's, else 0: `[batch]`.
-fn hits<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-    let [batch, _] = logits.dims();
-    logits.argmax(1).reshape([batch]).equal(targets).float()
 }

@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 
 use burn::{
     module::Module,
-    tensor::{Tensor, TensorData, backend::Backend},
+    tensor::{Int, Tensor, TensorData, backend::Backend},
 };
 use mnist_data::{Examples, Patches};
 
@@ -103,6 +103,17 @@ pub(crate) fn side_by_side<B: Backend>(rows: Vec<Tensor<B, 4>>) -> Picture<B> {
     let columns = rows.iter().map(|row| row.dims()[0]).min().unwrap_or(0).min(COLUMNS);
     let images = Tensor::cat(rows.into_iter().map(|row| row.narrow(0, 0, columns)).collect(), 0);
     Picture { name: "", images, columns }
+}
+
+/// The class with the largest logit: `[batch, classes]` to `[batch]`.
+pub(crate) fn predicted<B: Backend>(logits: Tensor<B, 2>) -> Tensor<B, 1, Int> {
+    let [batch, _classes] = logits.dims();
+    logits.argmax(1).reshape([batch])
+}
+
+/// 1 where the largest logit is the target's, else 0: `[batch]`.
+pub(crate) fn hits<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    predicted(logits).equal(targets).float()
 }
 
 /// Images of token sequences: `[rows, 1, height, width]`, grey where a token is no content.

@@ -63,10 +63,7 @@ impl ObjectiveConfig for RegressionConfig {
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Regression<B>, String> {
         self.check()?;
-        let mut net = self.nets.init(&self.net, self.size, device)?;
-        if let Some(lora) = &self.lora {
-            net = net.adapt(lora).map_err(|e| format!("LoRA on the net {}: {e}", self.net))?;
-        }
+        let net = self.nets.adapted(&self.net, self.size, self.lora.as_ref(), device)?;
         let count = self.classes.max(2) as f64;
         Ok(Regression {
             head: output_linear(net.width(), 1, device),
