@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 /// Options of every command.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Common {
     /// Directory of the runs
     #[arg(long, global = true, value_name = "DIR", default_value = "runs")]
@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Probe(Probe),
     /// Measure what a pretrained encoder is worth with few labels
     FewLabels(FewLabels),
+    /// Pretrain, fine-tune, train from scratch, compare: trainings in a row and one report
+    Pipeline(Pipeline),
     /// Test whether classifiers differ by more than chance on the test images
     Compare(Compare),
     /// Measure a trained model on a split of the data
@@ -91,7 +93,7 @@ pub(crate) enum Command {
 }
 
 /// A recipe and what is changed of it.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
 pub(crate) struct Chosen {
     /// A recipe: a file, or the name of a built-in one (default, mlp, record, tiny, ...)
     pub recipe: Option<String>,
@@ -110,7 +112,7 @@ pub(crate) struct Chosen {
 }
 
 /// `train`.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
 pub(crate) struct Train {
     /// Recipe and settings.
     #[command(flatten)]
@@ -179,8 +181,11 @@ pub(crate) struct Plan {
 /// `tune`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Tune {
-    /// A recipe: a file, or the name of a built-in one [default: default]
+    /// A recipe: a file, or the name of a built-in one [default: default; with --from as `finetune` has it]
     pub recipe: Option<String>,
+    /// Search for settings of fine-tuning: a run (its directory or name), or a .safetensors file of an encoder's tensors
+    #[arg(long, value_name = "RUN|FILE")]
+    pub from: Option<String>,
     /// What to search: KEY=LOW..HIGH, KEY=LOW..HIGH:log or KEY=A|B|C; may be given often [default: learning rate,
     /// weight decay, batch size about the recipe's]
     #[arg(long, value_name = "KEY=VALUES")]
@@ -215,7 +220,7 @@ pub(crate) struct Tune {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Go on with a search that was stopped
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["recipe", "search", "trials", "method", "pruning", "seed", "epochs", "set"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["recipe", "from", "search", "trials", "method", "pruning", "seed", "epochs", "set"])]
     pub resume: Option<String>,
 }
 
@@ -282,8 +287,8 @@ pub(crate) struct FewLabels {
     /// Seeds, each with labels of its own
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
-    /// What is compared
-    #[arg(long, value_name = "WAY,...", value_delimiter = ',', default_value = "scratch,full,head,lora,knn,logistic",
+    /// What is compared [default: scratch, full, head, lora, knn, logistic, those that the net can]
+    #[arg(long, value_name = "WAY,...", value_delimiter = ',',
           value_parser = ["scratch", "full", "head", "gradual", "layer-decay", "lora", "bias", "knn", "logistic"])]
     pub ways: Vec<String>,
     /// Change a setting of every training; may be given often
@@ -292,6 +297,22 @@ pub(crate) struct FewLabels {
     /// Directory of the table; what is finished there is kept [default: few-labels-NAME among the runs]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// `pipeline`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Pipeline {
+    /// A pipeline: a file, or the name of a built-in one (pipeline-quick, ...)
+    pub pipeline: String,
+    /// Name of its directory among the runs; what is finished there is kept [default: the file's and the seed]
+    #[arg(long, value_parser = plain)]
+    pub name: Option<String>,
+    /// Seed of every stage
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: u64,
+    /// Change a setting of every stage; may be given often
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// `compare`.

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Finetune(finetune) => cmd::train::finetune(finetune, &args.common),
         Command::Probe(probe) => cmd::probe::run(probe, &args.common),
         Command::FewLabels(few) => cmd::few_labels::run(few, &args.common),
+        Command::Pipeline(pipeline) => cmd::pipeline::run(pipeline, &args.common),
         Command::Compare(compare) => cmd::compare::run(compare, &args.common),
         Command::Evaluate(evaluate) => cmd::evaluate::run(evaluate, &args.common),
         Command::Predict(predict) => cmd::predict::run(predict, &args.common),

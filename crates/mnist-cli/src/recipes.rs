@@ -33,6 +33,13 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("tiny", include_str!("../../../recipes/tiny.toml")),
 ];
 
+/// Name and text of each file recipes/pipeline-*.toml.
+const PIPELINES: &[(&str, &str)] = &[
+    ("pipeline-quick", include_str!("../../../recipes/pipeline-quick.toml")),
+    ("pipeline-contrastive", include_str!("../../../recipes/pipeline-contrastive.toml")),
+    ("pipeline-text", include_str!("../../../recipes/pipeline-text.toml")),
+];
+
 /// A recipe's text, and where it is from.
 pub(crate) struct Recipe {
     /// Short name, for naming runs.
@@ -49,28 +56,45 @@ impl Recipe {
     /// # Errors
     /// [`UsageError`] with the built-in names; a file that cannot be read.
     pub(crate) fn find(wanted: &str) -> Result<Self> {
-        let path = Path::new(wanted);
-        if path.is_file() {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("cannot read the recipe {wanted}"))?;
-            let name =
-                path.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
-            return Ok(Self { name, origin: path.into(), text });
-        }
-        match BUILT_IN.iter().find(|(name, _)| *name == wanted) {
-            Some((name, text)) => Ok(Self {
-                name: (*name).into(),
-                origin: format!("recipes/{name}.toml").into(),
-                text: (*text).into(),
-            }),
-            None => {
-                let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-                Err(UsageError(format!(
-                    "there is no recipe {wanted}: it is not a file, and the built-in ones are {}",
-                    names.join(", ")
-                ))
-                .into())
-            }
+        find("recipe", wanted, BUILT_IN)
+    }
+
+    /// A file, or else a built-in pipeline by name.
+    ///
+    /// # Errors
+    /// As [`Recipe::find`].
+    pub(crate) fn find_pipeline(wanted: &str) -> Result<Self> {
+        find("pipeline", wanted, PIPELINES)
+    }
+
+    /// Names of the built-in pipelines.
+    #[cfg(test)]
+    pub(crate) fn pipelines() -> impl Iterator<Item = &'static str> {
+        PIPELINES.iter().map(|(name, _)| *name)
+    }
+}
+
+fn find(kind: &str, wanted: &str, built_in: &[(&str, &str)]) -> Result<Recipe> {
+    let path = Path::new(wanted);
+    if path.is_file() {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the {kind} {wanted}"))?;
+        let name = path.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
+        return Ok(Recipe { name, origin: path.into(), text });
+    }
+    match built_in.iter().find(|(name, _)| *name == wanted) {
+        Some((name, text)) => Ok(Recipe {
+            name: (*name).into(),
+            origin: format!("recipes/{name}.toml").into(),
+            text: (*text).into(),
+        }),
+        None => {
+            let names: Vec<_> = built_in.iter().map(|(name, _)| *name).collect();
+            Err(UsageError(format!(
+                "there is no {kind} {wanted}: it is not a file, and the built-in ones are {}",
+                names.join(", ")
+            ))
+            .into())
         }
     }
 }

@@ -202,7 +202,7 @@ fn evaluation(out: &mut impl Write, split: &str, e: &Evaluation) -> std::io::Res
     let [low, high] = e.accuracy_interval;
     writeln!(
         out,
-        "{split} accuracy {:.2} % (95 % interval {:.2}-{:.2}, {} images)",
+        "{split} accuracy {:.2} % (95 % interval {:.2}-{:.2}, {} examples)",
         100.0 * e.accuracy,
         100.0 * low,
         100.0 * high,
@@ -224,7 +224,7 @@ fn evaluation(out: &mut impl Write, split: &str, e: &Evaluation) -> std::io::Res
 /// Writing.
 pub(crate) fn details(out: &mut impl Write, e: &Evaluation) -> std::io::Result<()> {
     let wide = e.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
-    writeln!(out, "\n{:>wide$}  precision  recall      F1  images", "class")?;
+    writeln!(out, "\n{:>wide$}  precision  recall      F1  examples", "class")?;
     for c in &e.per_class {
         writeln!(
             out,

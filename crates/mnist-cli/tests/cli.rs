@@ -441,3 +441,57 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     }
     assert_eq!(fs::read_dir(home.runs()).unwrap().count(), 3, "something was written");
 }
+
+/// Three stages that take a second or two.
+const PIPELINE: &str = r#"
+[[stage]]
+name = "pretrained"
+recipe = "autoencoder"
+set = ["net=mlp", "mlp.hidden=[32]", "data.limit=2000", "steps=400", "epochs=4"]
+
+[[stage]]
+name = "finetuned"
+recipe = "few-labels"
+from = "pretrained"
+set = ["data.limit=500", "steps=20", "epochs=1", "batch_size=32"]
+
+[[stage]]
+name = "scratch"
+like = "finetuned"
+set = ["finetune.method=scratch"]
+"#;
+
+#[test]
+fn a_killed_pipeline_goes_on_to_the_same_report() {
+    let home = Home::new();
+    let file = home.0.path().join("small.toml");
+    fs::write(&file, PIPELINE).unwrap();
+    let file = file.to_str().unwrap();
+    let pipeline = |name: &'static str| ["pipeline", file, "--name", name];
+    let whole = home.ok(&pipeline("whole"));
+    assert!(whole.contains("finetuned - scratch: ") && whole.contains("exact McNemar p = "), "{whole}");
+
+    let mut child = home.command(&pipeline("cut")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let first = home.runs().join("cut").join("pretrained");
+    wait_for("a checkpoint of the first stage", || checkpoints(&first) > 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!first.join("report.html").exists(), "killed too late to tell anything");
+    let output = home.run(&pipeline("cut"));
+    assert!(stderr(&output).contains("going on with"), "{}", stderr(&output));
+    for stage in ["pretrained", "finetuned", "scratch"] {
+        let [cut, whole] = ["cut", "whole"].map(|name| home.file(&format!("{name}/{stage}"), "evaluation.json"));
+        assert_eq!(cut, whole, "{stage}");
+    }
+    let again = home.run(&pipeline("cut"));
+    assert_eq!(stderr(&again).matches("done before").count(), 3, "{}", stderr(&again));
+    assert!(fs::read_to_string(home.runs().join("cut/report.html")).unwrap().contains("McNemar"));
+
+    let error = home.fails(2, &["pipeline", file, "--name", "cut", "--seed", "2"]);
+    assert!(error.contains("choose another --name"), "{error}");
+    let error = home.fails(2, &["pipeline", "no-such"]);
+    assert!(error.contains("the built-in ones are pipeline-quick"), "{error}");
+    fs::write(file, PIPELINE.replace("from = \"pretrained\"", "from = \"scratch\"")).unwrap();
+    let error = home.fails(2, &["pipeline", file]);
+    assert!(error.contains("stage finetuned: there is no stage scratch before it"), "{error}");
+}

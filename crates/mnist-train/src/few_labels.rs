@@ -108,14 +108,44 @@ fn student(freedom: usize) -> f64 {
     TABLE[freedom.clamp(1, TABLE.len()) - 1]
 }
 
-/// Means of the test accuracy by way, then by labels.
+/// Means by way, then by labels.
 pub type Table = BTreeMap<String, BTreeMap<usize, Mean>>;
 
-/// The table of all cells.
-pub fn table(cells: &[Cell]) -> Table {
+/// Which figure of a cell is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// The score that validation chooses by.
+    Valid,
+    /// Accuracy on the test split.
+    Accuracy,
+    /// Macro F1 on the test split.
+    MacroF1,
+}
+
+impl Figure {
+    /// Its name, for reading.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "validation score",
+            Self::Accuracy => "test accuracy",
+            Self::MacroF1 => "test macro F1",
+        }
+    }
+
+    fn of(self, cell: &Cell) -> f64 {
+        match self {
+            Self::Valid => cell.valid,
+            Self::Accuracy => cell.test,
+            Self::MacroF1 => cell.test_f1,
+        }
+    }
+}
+
+/// The table of a figure of all cells.
+pub fn table(cells: &[Cell], figure: Figure) -> Table {
     let mut values: BTreeMap<(String, usize), Vec<f64>> = BTreeMap::new();
     for cell in cells {
-        values.entry((cell.way.clone(), cell.labels)).or_default().push(cell.test);
+        values.entry((cell.way.clone(), cell.labels)).or_default().push(figure.of(cell));
     }
     let mut table = Table::new();
     for ((way, labels), values) in values {
@@ -155,17 +185,20 @@ pub fn chart(table: &Table, title: &str) -> Chart {
     }
 }
 
-/// What the numbers say, one sentence for each number of labels: the best use of the encoder against scratch.
-pub fn conclusion(table: &Table) -> String {
+/// What the numbers say of a figure of the test split, one sentence for each number of labels: the use of the encoder
+/// that is best on validation, against scratch.
+pub fn conclusion(cells: &[Cell], figure: Figure) -> String {
+    let (table, valid) = (table(cells, figure), table(cells, Figure::Valid));
     let Some(scratch) = table.get(SCRATCH) else {
         return "Nothing was trained from scratch, so nothing can be said of what pretraining bought.".into();
     };
     let mut parts = Vec::new();
     for (labels, without) in scratch {
-        let others = table.iter().filter(|(way, _)| *way != SCRATCH);
+        let others = valid.iter().filter(|(way, _)| *way != SCRATCH);
         let best = others
             .filter_map(|(way, means)| Some((way, means.get(labels)?)))
-            .max_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
+            .max_by(|a, b| a.1.mean.total_cmp(&b.1.mean))
+            .and_then(|(way, _)| Some((way, table.get(way)?.get(labels)?)));
         let Some((way, with)) = best else { continue };
         let gain = 100.0 * (with.mean - without.mean);
         let apart = with.interval()[0] > without.interval()[1] || with.interval()[1] < without.interval()[0];
@@ -176,7 +209,9 @@ pub fn conclusion(table: &Table) -> String {
             _ => "no difference that these seeds show",
         };
         parts.push(format!(
-            "with {labels} labels its best use ({way}) reaches {} against {} from scratch, {gain:+.2} points: {verdict}",
+            "with {labels} labels its best use on validation ({way}) reaches a {} of {} against {} from scratch, {gain:+.2} points: \
+             {verdict}",
+            figure.name(),
             percent(with),
             percent(without)
         ));
@@ -230,15 +265,21 @@ mod tests {
             ([0.700, 0.801, 0.950], "no difference"),
         ] {
             let all = [cells(SCRATCH, &scratch), cells("full", &other)].concat();
-            let said = conclusion(&table(&all));
-            assert!(
-                said.starts_with("With 100 labels its best use (full)") && said.contains(wanted),
-                "{said}"
-            );
+            let said = conclusion(&all, Figure::Accuracy);
+            let begins = "With 100 labels its best use on validation (full) reaches a test accuracy of";
+            assert!(said.starts_with(begins) && said.contains(wanted), "{said}");
         }
         let one = [cells(SCRATCH, &[0.8]), cells("full", &[0.9])].concat();
-        assert!(conclusion(&table(&one)).contains("too few seeds"));
-        assert!(conclusion(&Table::new()).contains("Nothing was trained from scratch"));
+        assert!(conclusion(&one, Figure::MacroF1).contains("too few seeds"));
+        assert!(conclusion(&[], Figure::Accuracy).contains("Nothing was trained from scratch"));
+    }
+
+    #[test]
+    fn validation_names_the_best_way_and_not_the_test() {
+        let mut head = cells("head", &[0.90, 0.91]);
+        head.iter_mut().for_each(|cell| cell.valid = 0.5);
+        let all = [cells(SCRATCH, &[0.7, 0.71]), cells("full", &[0.8, 0.81]), head].concat();
+        assert!(conclusion(&all, Figure::Accuracy).contains("(full)"));
     }
 
     #[test]
@@ -255,7 +296,7 @@ mod tests {
     #[test]
     fn intervals_are_drawn() {
         let all = [cells(SCRATCH, &[0.8, 0.82]), cells("full", &[0.9])].concat();
-        let png = crate::plot::png(&[chart(&table(&all), "t")]).unwrap();
+        let png = crate::plot::png(&[chart(&table(&all, Figure::Accuracy), "t")]).unwrap();
         assert!(png.starts_with(b"\x89PNG"));
     }
 }

@@ -72,7 +72,8 @@ pub struct FinetuneSettings {
     pub sha256: String,
     /// Share of the learning rate that a group of layers has of the one above it, in (0, 1] (`layer-decay`).
     pub layer_decay: f64,
-    /// Epochs after which one group of layers more is trained (`gradual`).
+    /// Epochs after which one group of layers more is trained (`gradual`); 0 spreads the groups over the training, so
+    /// that the last epoch trains all.
     pub unfreeze_every: usize,
     /// Rank of the products (`lora`).
     pub lora_rank: usize,
@@ -87,7 +88,7 @@ impl Default for FinetuneSettings {
             from: String::new(),
             sha256: String::new(),
             layer_decay: 0.75,
-            unfreeze_every: 1,
+            unfreeze_every: 0,
             lora_rank: 8,
             lora_alpha: 16.0,
         }
@@ -109,9 +110,6 @@ impl FinetuneSettings {
             let factor = self.layer_decay;
             return Err(format!("finetune.layer_decay is {factor}; it has to be above 0 and at most 1"));
         }
-        if self.unfreeze_every == 0 {
-            return Err("finetune.unfreeze_every is 0; it has to be 1 or more".into());
-        }
         if !(self.lora_alpha.is_finite() && self.lora_alpha > 0.0) || self.lora_rank == 0 {
             let Self { lora_rank, lora_alpha, .. } = self;
             return Err(format!(
@@ -127,11 +125,16 @@ impl FinetuneSettings {
         (self.method == Method::Lora).then_some(config)
     }
 
-    /// Which tensors are left as they are in the epoch (counted from 0); a running statistic goes with its norm.
-    pub fn frozen(&self, parameters: &[Parameter], epoch: usize) -> Vec<bool> {
+    /// Which tensors are left as they are in an epoch (counted from 0) of `epochs`; a running statistic goes with its
+    /// norm.
+    pub fn frozen(&self, parameters: &[Parameter], epoch: usize, epochs: usize) -> Vec<bool> {
         let groups = groups(parameters);
         let top = groups.iter().copied().max().unwrap_or(0);
-        let lowest = top.saturating_sub(epoch / self.unfreeze_every.max(1));
+        let thawed = match self.unfreeze_every {
+            0 => (epoch * top).div_ceil(epochs.saturating_sub(1).max(1)),
+            every => epoch / every,
+        };
+        let lowest = top.saturating_sub(thawed);
         let frozen = |p: &Parameter, group: usize| match self.method {
             Method::Scratch | Method::Full | Method::LayerDecay => false,
             Method::Head => p.path.starts_with(ENCODER),

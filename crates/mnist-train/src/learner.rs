@@ -167,7 +167,10 @@ where
         step: state.step,
         total,
         per_epoch: steps_per_epoch,
-        parameters: trained_values(&params, &run.finetune.frozen(&params, state.step / steps_per_epoch)),
+        parameters: trained_values(
+            &params,
+            &run.finetune.frozen(&params, state.step / steps_per_epoch, run.epochs),
+        ),
     });
 
     while !state.finished {
@@ -176,7 +179,7 @@ where
         let mut pass_ended = false;
         while !pass_ended && !state.finished {
             let epoch = state.step / steps_per_epoch;
-            let frozen = run.finetune.frozen(&params, epoch);
+            let frozen = run.finetune.frozen(&params, epoch, run.epochs);
             if optimizer.frozen != frozen {
                 let trained = params.iter().zip(&frozen).map(|(p, frozen)| p.trained && !frozen).collect();
                 model = set_trained::<B, _>(model, trained);

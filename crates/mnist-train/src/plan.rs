@@ -127,7 +127,7 @@ where
     B::seed(device, Key::new(run.seed).named("weights").seed());
     let model = config.init::<B>(device).map_err(crate::TrainError::Settings)?;
     let params = parameters::<B, _>(&model);
-    let frozen = run.finetune.frozen(&params, 0);
+    let frozen = run.finetune.frozen(&params, 0, run.epochs);
     let moved = params.iter().zip(&frozen).filter(|(p, frozen)| p.trained && !**frozen);
     let moved: u64 = moved.map(|(p, _)| p.len() as u64).sum();
     let trained = params.iter().zip(&frozen).map(|(p, frozen)| p.trained && !frozen).collect();

@@ -310,6 +310,19 @@ impl FromRun for MaskedConfig {
     }
 }
 
+/// Early stopping needs a score to stop by.
+fn check_patience(run: &Run) -> Result<(), String> {
+    let nothing = chosen_by(run).is_ok_and(|by| by.score == ChosenBy::NOTHING);
+    match run.early_stopping.patience {
+        patience if patience > 0 && nothing => Err(format!(
+            "early_stopping.patience is {patience}, but the objective {} has no score that says when to stop; \
+             leave it 0",
+            run.objective
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether there is something that `recompute` could compute again.
 fn check_recompute(run: &Run) -> Result<(), String> {
     if !run.recompute {
@@ -515,6 +528,7 @@ macro_rules! objectives {
         /// A message that names the setting.
         pub fn check(run: &Run, facts: &Facts) -> Result<(), String> {
             check_recompute(run)?;
+            check_patience(run)?;
             match run.objective.as_str() {
                 $($name => <$config>::from_run(run, facts).check(),)*
                 other => Err(unknown(other).to_string()),

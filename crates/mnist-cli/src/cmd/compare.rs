@@ -32,8 +32,7 @@ pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
         ))
         .into());
     }
-    let place = Place::choose(common)?;
-    let answers = place.run(Answers { runs: &found, common })?;
+    let answers = Place::choose(common)?.run(Answers { runs: &found, common })?;
     let mut out = std::io::stdout().lock();
     let names: Vec<String> = found.iter().map(|(dir, _)| dir.name()).collect();
     let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
@@ -48,28 +47,68 @@ pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
             evaluation.macro_f1
         )?;
     }
-    for (i, (first, (_, a))) in names.iter().zip(&answers).enumerate() {
-        for (second, (_, b)) in names.iter().zip(&answers).skip(i + 1) {
-            let Difference { first_only, second_only, difference, interval, exact, statistic, corrected } =
-                Difference::of(a, b);
-            writeln!(
-                out,
-                "\n{first} - {second}: {:+.2} points (95 % interval {:+.2} to {:+.2})",
-                100.0 * difference,
-                100.0 * interval[0],
-                100.0 * interval[1]
-            )?;
-            writeln!(out, "  right alone: {first_only} and {second_only} of {} images", a.len())?;
-            writeln!(
-                out,
-                "  McNemar: exact p = {exact:.4}; with continuity correction {statistic:.3}, p = {corrected:.4}"
-            )?;
-            let verdict =
-                if exact < 0.05 { "more than chance explains" } else { "no more than chance explains" };
-            writeln!(out, "  they differ by {verdict} (at 0.05; training seeds are another chance)")?;
-        }
+    for pair in pairs_of(&found, &answers) {
+        let Difference { first_only, second_only, exact, statistic, corrected, .. } = pair.difference;
+        writeln!(out, "\n{} - {}: {}", pair.first, pair.second, pair.points())?;
+        writeln!(out, "  right alone: {first_only} and {second_only} of {} images", pair.images)?;
+        writeln!(
+            out,
+            "  McNemar: exact p = {exact:.4}; with continuity correction {statistic:.3}, p = {corrected:.4}"
+        )?;
+        writeln!(out, "  they differ by {} (at 0.05; training seeds are another chance)", pair.verdict())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Two runs on the same images.
+pub(in crate::cmd) struct Pair {
+    /// Name of the one.
+    pub first: String,
+    /// Name of the other.
+    pub second: String,
+    images: usize,
+    difference: Difference,
+}
+
+impl Pair {
+    /// The whole comparison in a line.
+    pub(in crate::cmd) fn sentence(&self) -> String {
+        format!("{}, exact McNemar p = {:.4}: {}", self.points(), self.difference.exact, self.verdict())
+    }
+
+    fn points(&self) -> String {
+        let Difference { difference, interval: [low, high], .. } = self.difference;
+        let [difference, low, high] = [difference, low, high].map(|share| 100.0 * share);
+        format!("{difference:+.2} points (95 % interval {low:+.2} to {high:+.2})")
+    }
+
+    fn verdict(&self) -> &'static str {
+        if self.difference.exact < 0.05 { "more than chance explains" } else { "no more than chance explains" }
+    }
+}
+
+/// Every pair of runs that have the same test images.
+pub(in crate::cmd) fn pairs(runs: &[(RunDir, SavedRun)], common: &Common) -> Result<Vec<Pair>> {
+    let answers = Place::choose(common)?.run(Answers { runs, common })?;
+    Ok(pairs_of(runs, &answers))
+}
+
+fn pairs_of(runs: &[(RunDir, SavedRun)], answers: &[(Evaluation, Vec<bool>)]) -> Vec<Pair> {
+    let all: Vec<_> = runs.iter().zip(answers).collect();
+    let mut pairs = Vec::new();
+    for (i, ((first, a), (_, right))) in all.iter().enumerate() {
+        for ((second, b), (_, other)) in all.iter().skip(i + 1) {
+            if a.provenance.data_digest == b.provenance.data_digest {
+                pairs.push(Pair {
+                    first: first.name(),
+                    second: second.name(),
+                    images: right.len(),
+                    difference: Difference::of(right, other),
+                });
+            }
+        }
+    }
+    pairs
 }
 
 struct Answers<'a> {

@@ -13,13 +13,14 @@ use mnist_train::{
     TrainError,
     data::TrainingData,
     evaluate::{SplitName, load_split},
-    few_labels::{self, Cell, percent},
+    few_labels::{self, Cell, Figure, percent},
     figures::Figures,
     finetune::Source,
     learner::Outcome,
     plot,
     probe::{self, Features, Splits},
     publish::{load_model, measure},
+    registry,
     run::Run,
     rundir::{RunDir, SavedRun, write_whole},
 };
@@ -47,9 +48,11 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
         let sets = [&source.structure()[..], &args.set, extra].concat();
         Run::resolve_over(source.defaults()?, Some((&recipe.text, &recipe.origin)), &sets)
     };
-    if args.ways.iter().any(|way| PROBES.contains(&way.as_str())) {
-        run_of(&source)?; // before hours of training, not after
-    }
+    let ways = ways(&args.ways, &source, |way| {
+        let run = resolve(&[format!("finetune.method={way}")])?;
+        let data = TrainingData::load_for(&run, common.data_dir.as_deref(), source.given.as_ref())?;
+        Ok(registry::check(&run, &data.facts).map_err(TrainError::Settings)?)
+    })?;
     let place = Place::choose(common)?;
     let name = Path::new(&args.from).file_stem().map_or_else(|| "model".into(), |n| n.to_string_lossy());
     let out = args.out.clone().unwrap_or_else(|| common.runs.join(format!("few-labels-{name}")));
@@ -62,7 +65,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     let mut done = Vec::new();
     for &labels in &args.labels {
         for seed in 1..=args.seeds {
-            for way in &args.ways {
+            for way in &ways {
                 if stop.load(std::sync::atomic::Ordering::Relaxed) {
                     eprintln!("stopped; the same command goes on");
                     return Ok(ExitCode::from(stop::INTERRUPTED));
@@ -100,21 +103,47 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
         eprintln!("stopped; the same command goes on");
         return Ok(ExitCode::from(stop::INTERRUPTED));
     }
-    report(&out, &done, &name)
+    // What validation chooses by is what is told at the end.
+    let chosen_by = registry::chosen_by(&resolve(&[])?)?.score;
+    let figure = if chosen_by == "accuracy" { Figure::Accuracy } else { Figure::MacroF1 };
+    report(&out, &done, &name, figure)
+}
+
+/// What is compared: what was asked for, or all that this encoder can. Found out before hours of training.
+fn ways(asked: &[String], source: &Source, check: impl Fn(&str) -> Result<()>) -> Result<Vec<String>> {
+    let all = [few_labels::SCRATCH, "full", "head", "lora"].iter().chain(&PROBES).map(ToString::to_string);
+    let wanted = if asked.is_empty() { all.collect() } else { asked.to_vec() };
+    let mut ways = Vec::new();
+    for way in wanted {
+        let found =
+            if PROBES.contains(&way.as_str()) { run_of(source).map(|_| ()) } else { check(&way) };
+        match found {
+            Ok(()) => ways.push(way),
+            // Scratch has to be possible, or nothing is.
+            Err(error) if asked.is_empty() && way != few_labels::SCRATCH => {
+                tracing::warn!("{way} is left out: {}", crate::show::report(&error));
+            }
+            Err(error) => return Err(error.context(format!("--ways {way}"))),
+        }
+    }
+    Ok(ways)
 }
 
 /// Table, picture and conclusion.
-fn report(out: &Path, cells: &[Cell], name: &str) -> Result<ExitCode> {
-    let table = few_labels::table(cells);
+fn report(out: &Path, cells: &[Cell], name: &str, figure: Figure) -> Result<ExitCode> {
     write_whole(&out.join("few-labels.csv"), few_labels::csv(cells).as_bytes())?;
-    let chart = few_labels::chart(&table, &format!("Few labels, from {name}"));
+    let accuracy = few_labels::table(cells, Figure::Accuracy);
+    let chart = few_labels::chart(&accuracy, &format!("Few labels, from {name}"));
     write_whole(&out.join("few-labels.png"), &plot::png(&[chart])?)?;
     let mut text = std::io::stdout().lock();
-    for (way, means) in &table {
-        let row: Vec<_> = means.iter().map(|(labels, mean)| format!("{labels}: {}", percent(mean))).collect();
-        writeln!(text, "{way:<12} {}", row.join("   "))?;
+    for figure in [Figure::Accuracy, Figure::MacroF1] {
+        writeln!(text, "{}", figure.name())?;
+        for (way, means) in few_labels::table(cells, figure) {
+            let row: Vec<_> = means.iter().map(|(labels, mean)| format!("{labels}: {}", percent(mean))).collect();
+            writeln!(text, "  {way:<12} {}", row.join("   "))?;
+        }
     }
-    writeln!(text, "{}\n{}", few_labels::conclusion(&table), out.display())?;
+    writeln!(text, "{}\n{}", few_labels::conclusion(cells, figure), out.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -196,6 +225,10 @@ impl Job for Measured<'_> {
 
 /// The run that an encoder is of, whose data probes need.
 fn run_of(source: &Source) -> Result<&SavedRun> {
+    if source.given.is_some() {
+        let wanted = "probes read images, not tokens; say --ways scratch,full,head,lora";
+        return Err(UsageError(wanted.into()).into());
+    }
     let wanted = "probes need a run: a file of weights does not say of what data it is; say --ways scratch,full,head,lora";
     source.saved.as_ref().ok_or_else(|| UsageError(wanted.into()).into())
 }

@@ -7,6 +7,7 @@ pub(crate) mod data;
 pub(crate) mod evaluate;
 pub(crate) mod few_labels;
 pub(crate) mod generate;
+pub(crate) mod pipeline;
 pub(crate) mod plan;
 pub(crate) mod predict;
 pub(crate) mod probe;

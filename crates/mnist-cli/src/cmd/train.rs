@@ -67,11 +67,15 @@ pub(crate) fn finetune(args: &Finetune, common: &Common) -> Result<ExitCode> {
         (Some(wanted), _) => resume(wanted, train, common),
         (None, Some(from)) => {
             let source = Source::find(from, &common.runs)?;
-            let recipe = if source.given.is_some() { "classify-tokens" } else { "finetune" };
-            begin(train, recipe, source.defaults()?, source.structure(), common)
+            begin(train, usual_recipe(&source), source.defaults()?, source.structure(), common)
         }
         (None, None) => Err(UsageError("from which model? Name a run or a file with --from".into()).into()),
     }
+}
+
+/// The recipe of fine-tuning where none is named.
+pub(in crate::cmd) fn usual_recipe(source: &Source) -> &'static str {
+    if source.given.is_some() { "classify-tokens" } else { "finetune" }
 }
 
 /// The recipe and the settings of what was typed.

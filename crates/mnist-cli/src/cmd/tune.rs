@@ -14,9 +14,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use mnist_model::objectives::ChosenBy;
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
+    finetune::Source,
     learner::{Event, Outcome, Session},
     plot::{self, Chart, Series},
     registry,
@@ -26,7 +28,7 @@ use mnist_train::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::train::{begun, source_of};
+use super::train::{begun, source_of, usual_recipe};
 use crate::{
     args::{Common, Tune, UsageError},
     device::{Compute, Job, Place},
@@ -171,10 +173,22 @@ fn line(trial: &Trial) -> String {
 }
 
 fn begin(args: &Tune, common: &Common) -> Result<(PathBuf, Search)> {
-    let recipe = Recipe::find(args.recipe.as_deref().unwrap_or("default"))?;
+    let source = args.from.as_ref().map(|from| Source::find(from, &common.runs)).transpose()?;
+    let usual_recipe = source.as_ref().map_or("default", usual_recipe);
+    let mut recipe = Recipe::find(args.recipe.as_deref().unwrap_or(usual_recipe))?;
     let mut set = args.set.clone();
     set.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
+    if let Some(source) = &source {
+        // What it starts from is part of the recipe from here on.
+        let sets = [&source.structure()[..], &set].concat();
+        let run = Run::resolve_over(source.defaults()?, Some((&recipe.text, &recipe.origin)), &sets)?;
+        recipe.text = toml::to_string(&run.to_table()?)?;
+    }
     let run = Run::resolve(Some((&recipe.text, &recipe.origin)), &set)?;
+    if registry::chosen_by(&run)?.score == ChosenBy::NOTHING {
+        let objective = &run.objective;
+        return Err(UsageError(format!("the objective {objective} has no score that a search could go by")).into());
+    }
     let space: Vec<Dimension> = if args.search.is_empty() {
         usual(&run).map_err(TrainError::Settings)?
     } else {
@@ -267,7 +281,9 @@ impl Job for Attempt<'_> {
         sets.extend(trial.sets.iter().cloned());
         let run = Run::resolve(Some((&search.recipe, Path::new("search.json"))), &sets)?;
         let chosen_by = registry::chosen_by(&run)?;
-        let data = TrainingData::load(&run, common.data_dir.as_deref())?;
+        let source = source_of(&run, common)?;
+        let given = source.as_ref().and_then(|source| source.given.as_ref());
+        let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
         let path = home.join("trials").join(format!("{:04}", trial.number));
         let saved = begun(run, &data, place, 1 + others.len());
         if let Err(reason) = registry::check(&saved.run, &saved.facts) {
@@ -284,7 +300,6 @@ impl Job for Attempt<'_> {
             made.0.keep(&data.kept)?;
             made
         };
-        let source = source_of(&saved.run, common)?;
         let from = if began { checkpoint::list(&dir.checkpoints())?.pop() } else { None };
         // What the trial measured before it was stopped stands in its log.
         let ended = checkpoint_epochs(&dir, from.as_deref(), chosen_by.score)?;

@@ -79,6 +79,9 @@ pub struct ChosenBy {
 }
 
 impl ChosenBy {
+    /// Name of a score that says nothing: validation chooses the last weights.
+    pub const NOTHING: &'static str = "undecided";
+
     /// Whether `new` is better than `old`; equal is not better.
     pub fn better(&self, new: f64, old: f64) -> bool {
         if self.larger_is_better { new > old } else { new < old }

@@ -385,14 +385,25 @@ mod tests {
     fn the_mean_log_weight_is_the_bound() {
         let device = Default::default();
         let model = config().init::<Flex>(&device).unwrap();
-        let mean = |values: Vec<f32>| values.iter().sum::<f32>() / values.len() as f32;
         let batch = images(3);
         let weights = model.log_weights(batch.clone(), 4_000).unwrap();
         assert_eq!(weights.dims(), [3, 4_000]);
-        let of_weights = mean(weights.into_data().to_vec().unwrap());
-        let of_scores = |_| mean(values(model.scores(batch.clone()).remove(0).values));
-        let of_scores = mean((0..2_000).map(of_scores).collect());
-        assert!((of_weights + of_scores).abs() < 0.01 * of_scores, "{of_weights} {of_scores}");
+        let of_weights: Vec<f32> = weights.sum_dim(0).into_data().to_vec().unwrap();
+        let of_scores: Vec<f32> = (0..2_000)
+            .map(|_| values(model.scores(batch.clone()).remove(0).values).iter().sum::<f32>())
+            .collect();
+        // Both are means of independent draws: within five standard errors of their difference.
+        let ((of_weights, a), (of_scores, b)) = (mean_and_error(&of_weights), mean_and_error(&of_scores));
+        assert!((of_weights + of_scores).abs() < 5.0 * a.hypot(b), "{of_weights} {a}, {of_scores} {b}");
+        assert!(a.hypot(b) < 0.02 * of_scores, "{a} {b}: draws too wide to tell anything");
+    }
+
+    /// The mean of some independent draws, and its standard error.
+    fn mean_and_error(draws: &[f32]) -> (f64, f64) {
+        let count = draws.len() as f64;
+        let mean = draws.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+        let variance = draws.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        (mean, (variance / count).sqrt())
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn each_method_freezes_what_it_says() {
     let frozen = |method, epoch| -> String {
         let settings = FinetuneSettings { method, unfreeze_every: 2, ..Default::default() };
         let adapted = [RESNET, &["net.blocks.1.qkv.lora.a", "net.blocks.1.qkv.bias"]].concat();
-        settings.frozen(&list(&adapted), epoch).iter().map(|f| if *f { '-' } else { 'x' }).collect()
+        settings.frozen(&list(&adapted), epoch, 10).iter().map(|f| if *f { '-' } else { 'x' }).collect()
     };
     for (method, epoch, wanted) in [
         (Method::Full, 0, "xxxxxxxxxxx"),
@@ -66,8 +66,15 @@ fn each_method_freezes_what_it_says() {
         assert_eq!(frozen(method, epoch), wanted, "{method:?} in epoch {epoch}");
     }
     let settings = FinetuneSettings { method: Method::Gradual, unfreeze_every: 2, ..Default::default() };
-    let trained = |epoch| settings.frozen(&list(RESNET), epoch).iter().filter(|f| !**f).count();
+    let trained = |epoch| settings.frozen(&list(RESNET), epoch, 10).iter().filter(|f| !**f).count();
     assert_eq!([0, 1, 2, 3, 4, 6].map(trained), [2, 2, 4, 4, 6, 9]);
+    // Spread: the last epoch trains all, whatever their number; a single one trains the head.
+    let settings = FinetuneSettings { method: Method::Gradual, ..Default::default() };
+    let trained = |(epoch, epochs)| {
+        settings.frozen(&list(RESNET), epoch, epochs).iter().filter(|f| !**f).count()
+    };
+    assert_eq!([(0, 4), (1, 4), (2, 4), (3, 4)].map(trained), [2, 4, 6, 9]);
+    assert_eq!([(0, 2), (1, 2), (0, 1)].map(trained), [2, 9, 2]);
 }
 
 #[test]
