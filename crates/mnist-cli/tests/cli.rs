@@ -471,7 +471,8 @@ fn a_killed_pipeline_goes_on_to_the_same_report() {
     let whole = home.ok(&pipeline("whole"));
     assert!(whole.contains("finetuned - scratch: ") && whole.contains("exact McNemar p = "), "{whole}");
 
-    let mut child = home.command(&pipeline("cut")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let mut child =
+        home.command(&pipeline("cut")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let first = home.runs().join("cut").join("pretrained");
     wait_for("a checkpoint of the first stage", || checkpoints(&first) > 0);
     child.kill().unwrap();
@@ -480,7 +481,8 @@ fn a_killed_pipeline_goes_on_to_the_same_report() {
     let output = home.run(&pipeline("cut"));
     assert!(stderr(&output).contains("going on with"), "{}", stderr(&output));
     for stage in ["pretrained", "finetuned", "scratch"] {
-        let [cut, whole] = ["cut", "whole"].map(|name| home.file(&format!("{name}/{stage}"), "evaluation.json"));
+        let [cut, whole] =
+            ["cut", "whole"].map(|name| home.file(&format!("{name}/{stage}"), "evaluation.json"));
         assert_eq!(cut, whole, "{stage}");
     }
     let again = home.run(&pipeline("cut"));

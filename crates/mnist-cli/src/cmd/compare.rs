@@ -83,7 +83,11 @@ impl Pair {
     }
 
     fn verdict(&self) -> &'static str {
-        if self.difference.exact < 0.05 { "more than chance explains" } else { "no more than chance explains" }
+        if self.difference.exact < 0.05 {
+            "more than chance explains"
+        } else {
+            "no more than chance explains"
+        }
     }
 }
 

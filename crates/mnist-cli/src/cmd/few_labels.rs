@@ -115,8 +115,7 @@ fn ways(asked: &[String], source: &Source, check: impl Fn(&str) -> Result<()>) -
     let wanted = if asked.is_empty() { all.collect() } else { asked.to_vec() };
     let mut ways = Vec::new();
     for way in wanted {
-        let found =
-            if PROBES.contains(&way.as_str()) { run_of(source).map(|_| ()) } else { check(&way) };
+        let found = if PROBES.contains(&way.as_str()) { run_of(source).map(|_| ()) } else { check(&way) };
         match found {
             Ok(()) => ways.push(way),
             // Scratch has to be possible, or nothing is.
@@ -139,7 +138,8 @@ fn report(out: &Path, cells: &[Cell], name: &str, figure: Figure) -> Result<Exit
     for figure in [Figure::Accuracy, Figure::MacroF1] {
         writeln!(text, "{}", figure.name())?;
         for (way, means) in few_labels::table(cells, figure) {
-            let row: Vec<_> = means.iter().map(|(labels, mean)| format!("{labels}: {}", percent(mean))).collect();
+            let row: Vec<_> =
+                means.iter().map(|(labels, mean)| format!("{labels}: {}", percent(mean))).collect();
             writeln!(text, "  {way:<12} {}", row.join("   "))?;
         }
     }

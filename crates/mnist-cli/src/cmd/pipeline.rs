@@ -206,8 +206,7 @@ fn conclude(title: &str, home: &Path, settings: &str, runs: &[RunDir], common: &
                 let points = valid
                     .filter_map(|line| Some((line.epoch as f64, line.values.get("accuracy").map(point)?)));
                 curves.push(Series { name: dir.name(), points: points.collect() });
-                let text =
-                    format!("test accuracy {:.2} %, macro F1 {:.4}", 100.0 * e.accuracy, e.macro_f1);
+                let text = format!("test accuracy {:.2} %, macro F1 {:.4}", 100.0 * e.accuracy, e.macro_f1);
                 classifiers.push((dir.clone(), saved.clone()));
                 text
             }

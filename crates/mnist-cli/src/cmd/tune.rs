@@ -187,7 +187,9 @@ fn begin(args: &Tune, common: &Common) -> Result<(PathBuf, Search)> {
     let run = Run::resolve(Some((&recipe.text, &recipe.origin)), &set)?;
     if registry::chosen_by(&run)?.score == ChosenBy::NOTHING {
         let objective = &run.objective;
-        return Err(UsageError(format!("the objective {objective} has no score that a search could go by")).into());
+        return Err(
+            UsageError(format!("the objective {objective} has no score that a search could go by")).into()
+        );
     }
     let space: Vec<Dimension> = if args.search.is_empty() {
         usual(&run).map_err(TrainError::Settings)?

@@ -70,9 +70,8 @@ fn each_method_freezes_what_it_says() {
     assert_eq!([0, 1, 2, 3, 4, 6].map(trained), [2, 2, 4, 4, 6, 9]);
     // Spread: the last epoch trains all, whatever their number; a single one trains the head.
     let settings = FinetuneSettings { method: Method::Gradual, ..Default::default() };
-    let trained = |(epoch, epochs)| {
-        settings.frozen(&list(RESNET), epoch, epochs).iter().filter(|f| !**f).count()
-    };
+    let trained =
+        |(epoch, epochs)| settings.frozen(&list(RESNET), epoch, epochs).iter().filter(|f| !**f).count();
     assert_eq!([(0, 4), (1, 4), (2, 4), (3, 4)].map(trained), [2, 4, 6, 9]);
     assert_eq!([(0, 2), (1, 2), (0, 1)].map(trained), [2, 9, 2]);
 }

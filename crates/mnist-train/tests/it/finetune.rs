@@ -87,7 +87,8 @@ fn frozen_tensors_keep_every_bit_and_the_others_move() {
                 let layer = path.strip_suffix(".weight").map(|layer| format!("{layer}.lora.a"));
                 params.iter().any(|p| Some(&p.path) == layer.as_ref())
             };
-            for (p, frozen) in params.iter().zip(settings.frozen(&params, lab.run.epochs - 1, lab.run.epochs)) {
+            for (p, frozen) in params.iter().zip(settings.frozen(&params, lab.run.epochs - 1, lab.run.epochs))
+            {
                 let (Some(old), Some(new)) = (before.get(&p.path), after.get(&p.path)) else { continue };
                 if frozen && !adapted(&p.path) {
                     assert!(old == new, "{net}, {method}: {} moved", p.path);
