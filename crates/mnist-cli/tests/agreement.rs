@@ -5,10 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use std::{
-    process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::{
     backend::Autodiff,
@@ -106,73 +103,49 @@ fn train<B: AutodiffBackend>(
     Trace { losses, logits: model.valid().forward(images).into_data().iter::<f32>().collect() }
 }
 
-/// Names the net of a child process.
-const NET: &str = "AGREEMENT_NET";
-
-/// Trains every net on the default backend and on `B`, and compares: each net in a process of its own, which is this test
-/// again. What a kernel of wgpu reads beside its tensors depends on what the process has computed before: see
-/// docs/decisions/0008.
+/// Trains every net on the default backend and on `B`, and compares.
 fn agrees<B: Backend>(name: &str)
 where
     Autodiff<B>: AutodiffBackend<InnerBackend = B>,
 {
-    if let Ok(net) = std::env::var(NET) {
-        return agrees_on::<B>(name, &net);
-    }
     let _alone = alone();
-    let mut failed = Vec::new();
-    for (net, _) in NetSettings::TABLE {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        let found = child.args([name, "--exact", "--nocapture"]).env(NET, net).output().unwrap();
-        let said = String::from_utf8_lossy(&found.stderr);
-        eprint!("{said}");
-        if !found.status.success() || !said.contains(&format!("{net} on {name}, seed")) {
-            failed.push(net);
-        }
-    }
-    assert!(failed.is_empty(), "on {name} these do not agree: {failed:?}");
-}
-
-fn agrees_on<B: Backend>(name: &str, net: &str)
-where
-    Autodiff<B>: AutodiffBackend<InnerBackend = B>,
-{
     let mut sets: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
-    sets.push(format!("net={net}"));
-    let run = Run::resolve(None, &sets).unwrap();
-    let data = TrainingData::load(&run, None).unwrap();
-    let config = ClassifyConfig {
-        net: run.net.clone(),
-        nets: run.nets.clone(),
-        size: data.facts.size,
-        classes: data.facts.classes.len(),
-        mean: data.facts.mean,
-        std: data.facts.std,
-        settings: run.classify.clone(),
-        lora: None,
-    };
-    let [loader, _valid] = data.loaders::<HostBatch>().unwrap();
-    let batches: Vec<HostBatch> = loader.epoch(0, 0).take(STEPS).collect();
-    assert_eq!(batches.len(), STEPS);
-    let apart = |seed| {
-        Flex::seed(&Default::default(), seed);
-        let weights = start(&config.init::<Flex>(&Default::default()).unwrap());
-        let wanted = train::<Autodiff<Flex>>(&config, &run, &weights, &batches);
-        let found = train::<Autodiff<B>>(&config, &run, &weights, &batches);
-        let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
-        let (first, last) = (mean(&wanted.losses[..10]), mean(&wanted.losses[STEPS - 10..]));
-        assert!(last < first, "{net} learns nothing: {:?}", wanted.losses);
-        let mut losses = wanted.losses.iter().zip(&found.losses).enumerate();
-        if let Some((step, (w, f))) = losses.find(|(_, (w, f))| (**w - **f).abs() > 1e-3 * **w) {
-            eprintln!("{net} on {name}, seed {seed}: loss {f} at step {step}; flex has {w}");
-            return f32::INFINITY;
-        }
-        let logits = wanted.logits.iter().zip(&found.logits);
-        let apart = logits.map(|(w, f)| (w - f).abs()).fold(0.0, f32::max);
-        eprintln!("{net} on {name}, seed {seed}: logits within {apart:e} after {STEPS} steps");
-        apart
-    };
-    assert!((1..=SEEDS).any(|seed| apart(seed) <= 1e-4), "{net} on {name}: logits too far apart");
+    sets.push(String::new());
+    for (net, _) in NetSettings::TABLE {
+        *sets.last_mut().unwrap() = format!("net={net}");
+        let run = Run::resolve(None, &sets).unwrap();
+        let data = TrainingData::load(&run, None).unwrap();
+        let config = ClassifyConfig {
+            net: run.net.clone(),
+            nets: run.nets.clone(),
+            size: data.facts.size,
+            classes: data.facts.classes.len(),
+            mean: data.facts.mean,
+            std: data.facts.std,
+            settings: run.classify.clone(),
+            lora: None,
+        };
+        let [loader, _valid] = data.loaders::<HostBatch>().unwrap();
+        let batches: Vec<HostBatch> = loader.epoch(0, 0).take(STEPS).collect();
+        assert_eq!(batches.len(), STEPS);
+        let apart = |seed| {
+            Flex::seed(&Default::default(), seed);
+            let weights = start(&config.init::<Flex>(&Default::default()).unwrap());
+            let wanted = train::<Autodiff<Flex>>(&config, &run, &weights, &batches);
+            let found = train::<Autodiff<B>>(&config, &run, &weights, &batches);
+            let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+            let (first, last) = (mean(&wanted.losses[..10]), mean(&wanted.losses[STEPS - 10..]));
+            assert!(last < first, "{net} learns nothing: {:?}", wanted.losses);
+            for (step, (w, f)) in wanted.losses.iter().zip(&found.losses).enumerate() {
+                assert!((w - f).abs() <= 1e-3 * w, "{net} on {name}: loss {f} at step {step}; flex has {w}");
+            }
+            let logits = wanted.logits.iter().zip(&found.logits);
+            let apart = logits.map(|(w, f)| (w - f).abs()).fold(0.0, f32::max);
+            eprintln!("{net} on {name}, seed {seed}: logits within {apart:e} after {STEPS} steps");
+            apart
+        };
+        assert!((1..=SEEDS).any(|seed| apart(seed) <= 1e-4), "{net} on {name}: logits too far apart");
+    }
 }
 
 #[test]
