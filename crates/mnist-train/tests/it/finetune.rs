@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn_flex::Flex;
 use mnist_model::nets::NetSettings;
 use mnist_train::{
-    finetune::{FinetuneSettings, Method, Source},
+    finetune::{Method, Source},
     learner::Outcome,
     log::read_metrics,
     registry,
@@ -72,7 +72,7 @@ fn frozen_tensors_keep_every_bit_and_the_others_move() {
         let from = pretrained(net);
         let before = tensors(&from);
         for method in ["head", "bias", "lora", "gradual", "full"] {
-            let lab = tuning(&from, method, &["epochs=2"]);
+            let lab = tuning(&from, method, &["epochs=2", "finetune.unfreeze_every=1"]);
             if method == "lora" && net.starts_with("resnet") {
                 let error = lab.fit().unwrap_err().to_string();
                 assert!(error.contains("no linear layers"), "{error}");
@@ -81,7 +81,7 @@ fn frozen_tensors_keep_every_bit_and_the_others_move() {
             lab.fit().unwrap();
             let after = tensors(&lab);
             assert!(after.keys().all(|name| !name.contains("lora")), "{net}: adapters are left over");
-            let settings = FinetuneSettings { unfreeze_every: 1, ..lab.run.finetune.clone() };
+            let settings = &lab.run.finetune;
             let params = registry::trained::<Flex>(&lab.run, &lab.data.facts, &Default::default()).unwrap();
             let adapted = |path: &str| {
                 let layer = path.strip_suffix(".weight").map(|layer| format!("{layer}.lora.a"));
