@@ -447,7 +447,7 @@ const PIPELINE: &str = r#"
 [[stage]]
 name = "pretrained"
 recipe = "autoencoder"
-set = ["net=mlp", "mlp.hidden=[32]", "data.limit=2000", "steps=400", "epochs=4"]
+set = ["net=mlp", "mlp.hidden=[32]", "data.limit=2000", "steps=160", "epochs=4"]
 
 [[stage]]
 name = "finetuned"
