@@ -442,7 +442,7 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     assert_eq!(fs::read_dir(home.runs()).unwrap().count(), 3, "something was written");
 }
 
-/// Three stages that take a second or two.
+/// Three small stages.
 const PIPELINE: &str = r#"
 [[stage]]
 name = "pretrained"

@@ -26,6 +26,7 @@ use mnist_train::{
 };
 
 use super::{
+    belongs, interrupted,
     probe::Encode,
     train::{Fit, begun},
 };
@@ -48,17 +49,22 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
         let sets = [&source.structure()[..], &args.set, extra].concat();
         Run::resolve_over(source.defaults()?, Some((&recipe.text, &recipe.origin)), &sets)
     };
+    let mut facts = None;
     let ways = ways(&args.ways, &source, |way| {
         let run = resolve(&[format!("finetune.method={way}")])?;
-        let data = TrainingData::load_for(&run, common.data_dir.as_deref(), source.given.as_ref())?;
-        Ok(registry::check(&run, &data.facts).map_err(TrainError::Settings)?)
+        let known = match facts.take() {
+            Some(known) => known,
+            None => TrainingData::load_for(&run, common.data_dir.as_deref(), source.given.as_ref())?.facts,
+        };
+        Ok(registry::check(&run, facts.insert(known)).map_err(TrainError::Settings)?)
     })?;
     let place = Place::choose(common)?;
     let name = Path::new(&args.from).file_stem().map_or_else(|| "model".into(), |n| n.to_string_lossy());
     let out = args.out.clone().unwrap_or_else(|| common.runs.join(format!("few-labels-{name}")));
     let cells = out.join("cells");
     fs::create_dir_all(&cells).map_err(TrainError::io("make the directory", &cells))?;
-    belongs(&out, &resolve(&[])?)?;
+    let reason = ": its table was begun with other settings or another encoder; choose another --out";
+    belongs(&out, "settings.toml", &toml::to_string(&resolve(&[])?.to_table()?)?, reason)?;
 
     let stop = stop::listen()?;
     let mut features: Option<[Features; 3]> = None;
@@ -67,8 +73,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
         for seed in 1..=args.seeds {
             for way in &ways {
                 if stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    eprintln!("stopped; the same command goes on");
-                    return Ok(ExitCode::from(stop::INTERRUPTED));
+                    return Ok(interrupted());
                 }
                 if let Some(cell) = Cell::read(&cells, way, labels, seed)? {
                     done.push(cell);
@@ -100,8 +105,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
         }
     }
     if stop.load(std::sync::atomic::Ordering::Relaxed) {
-        eprintln!("stopped; the same command goes on");
-        return Ok(ExitCode::from(stop::INTERRUPTED));
+        return Ok(interrupted());
     }
     // What validation chooses by is what is told at the end.
     let chosen_by = registry::chosen_by(&resolve(&[])?)?.score;
@@ -110,7 +114,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
 }
 
 /// What is compared: what was asked for, or all that this encoder can. Found out before hours of training.
-fn ways(asked: &[String], source: &Source, check: impl Fn(&str) -> Result<()>) -> Result<Vec<String>> {
+fn ways(asked: &[String], source: &Source, mut check: impl FnMut(&str) -> Result<()>) -> Result<Vec<String>> {
     let all = [few_labels::SCRATCH, "full", "head", "lora"].iter().chain(&PROBES).map(ToString::to_string);
     let wanted = if asked.is_empty() { all.collect() } else { asked.to_vec() };
     let mut ways = Vec::new();
@@ -145,21 +149,6 @@ fn report(out: &Path, cells: &[Cell], name: &str, figure: Figure) -> Result<Exit
     }
     writeln!(text, "{}\n{}", few_labels::conclusion(cells, figure), out.display())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Cells under other settings do not belong into the same table.
-fn belongs(out: &Path, run: &Run) -> Result<()> {
-    let path = out.join("settings.toml");
-    let text = toml::to_string(&run.to_table()?)?;
-    if !path.exists() {
-        return Ok(write_whole(&path, text.as_bytes())?);
-    }
-    let old = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
-    if old == text {
-        return Ok(());
-    }
-    let reason = "its table was begun with other settings or another encoder; choose another --out";
-    Err(UsageError(format!("{}: {reason}", out.display())).into())
 }
 
 /// Trains and measures one cell; `None` if it was stopped.

@@ -14,3 +14,30 @@ pub(crate) mod probe;
 pub(crate) mod runs;
 pub(crate) mod train;
 pub(crate) mod tune;
+
+use std::{fs, path::Path, process::ExitCode};
+
+use anyhow::Result;
+use mnist_train::{TrainError, rundir::write_whole};
+
+use crate::{args::UsageError, stop};
+
+/// Keeps the settings that a directory of results is begun with, or refuses others than it was begun with: what they
+/// give does not belong together. `reason` says so behind the directory's name.
+fn belongs(home: &Path, file: &str, settings: &str, reason: &str) -> Result<()> {
+    let path = home.join(file);
+    if !path.exists() {
+        return Ok(write_whole(&path, settings.as_bytes())?);
+    }
+    let old = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
+    if old == settings {
+        return Ok(());
+    }
+    Err(UsageError(format!("{}{reason}", home.display())).into())
+}
+
+/// The end of a command that goes on where it was stopped when it is given again.
+fn interrupted() -> ExitCode {
+    eprintln!("stopped; the same command goes on");
+    ExitCode::from(stop::INTERRUPTED)
+}

@@ -15,7 +15,7 @@ use mnist_train::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{compare, train};
+use super::{belongs, compare, interrupted, train};
 use crate::{
     args::{Chosen, Common, Finetune, Pipeline, Train, UsageError, plain},
     recipes::Recipe,
@@ -109,7 +109,9 @@ pub(crate) fn run(args: &Pipeline, common: &Common) -> Result<ExitCode> {
     let name = args.name.clone().unwrap_or_else(|| format!("{}-seed{}", file.name, args.seed));
     let home = common.runs.join(name);
     let text = toml::to_string(&Begun { seed: args.seed, set: &args.set, stage: &plan.stage })?;
-    belongs(&home, &text)?;
+    fs::create_dir_all(&home).map_err(TrainError::io("make the directory", &home))?;
+    let reason = " was begun with other stages, settings or another seed; choose another --name";
+    belongs(&home, "pipeline.toml", &text, reason)?;
 
     let stop = stop::listen()?;
     let mut runs = Vec::new();
@@ -134,32 +136,11 @@ struct Begun<'a> {
     stage: &'a [Stage],
 }
 
-fn interrupted() -> ExitCode {
-    eprintln!("stopped; the same command goes on");
-    ExitCode::from(stop::INTERRUPTED)
-}
-
-/// Stages under other settings do not belong into the same report.
-fn belongs(home: &Path, text: &str) -> Result<()> {
-    let path = home.join("pipeline.toml");
-    if !path.exists() {
-        fs::create_dir_all(home).map_err(TrainError::io("make the directory", home))?;
-        return Ok(write_whole(&path, text.as_bytes())?);
-    }
-    let old = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
-    if old == text {
-        return Ok(());
-    }
-    let reason = "was begun with other stages, settings or another seed; choose another --name";
-    Err(UsageError(format!("{} {reason}", home.display())).into())
-}
-
 /// Trains a stage, or goes on with it, or finds it done; `None` if it was stopped.
 fn work(stage: &Stage, args: &Pipeline, home: &Path, common: &Common) -> Result<Option<RunDir>> {
-    let (at, runs) = (home.join(&stage.name), home.to_path_buf());
-    let place = at.to_string_lossy().into_owned();
+    let place = home.join(&stage.name).to_string_lossy().into_owned();
     let mut training = Train::default();
-    match RunDir::find(&place, &runs) {
+    match RunDir::find(&place, home) {
         // The report is what a training writes last.
         Ok(dir) if dir.report().exists() => {
             if !common.quiet {
@@ -177,7 +158,7 @@ fn work(stage: &Stage, args: &Pipeline, home: &Path, common: &Common) -> Result<
             (training.name, training.seed) = (Some(stage.name.clone()), Some(args.seed));
         }
     }
-    let common = Common { runs: runs.clone(), ..common.clone() };
+    let common = Common { runs: home.to_path_buf(), ..common.clone() };
     let code = if stage.from.is_empty() || training.resume.is_some() {
         train::run(&training, &common)
     } else {
@@ -185,7 +166,7 @@ fn work(stage: &Stage, args: &Pipeline, home: &Path, common: &Common) -> Result<
         train::finetune(&Finetune { from: Some(from), train: training }, &common)
     };
     let code = code.with_context(|| format!("stage {}", stage.name))?;
-    let dir = RunDir::find(&place, &runs)?;
+    let dir = RunDir::find(&place, home)?;
     Ok((code == ExitCode::SUCCESS && dir.report().exists()).then_some(dir))
 }
 
