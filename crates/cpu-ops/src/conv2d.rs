@@ -3,7 +3,13 @@
 mod autodiff;
 mod geometry;
 
-use burn::tensor::{Tensor, activation::relu, backend::Backend, module, ops::ConvOptions};
+use burn::tensor::{
+    Tensor,
+    activation::relu,
+    backend::Backend,
+    module,
+    ops::{ConvOptions, PadMode},
+};
 
 use geometry::Geometry;
 
@@ -120,9 +126,84 @@ fn plain<B: Backend>(
     options: Conv2dOptions,
 ) -> Tensor<B, 4> {
     let Conv2dOptions { stride, padding, groups, relu: with_relu, max_pool } = options;
+    let (x, weight) = not_below_stride(x, weight, stride, padding);
     let mut y = module::conv2d(x, weight, bias, ConvOptions::new(stride, padding, [1, 1], groups));
     if max_pool {
         y = module::max_pool2d(y, [2, 2], [2, 2], [0, 0], [1, 1], false);
     }
     if with_relu { relu(y) } else { y }
+}
+
+/// A kernel smaller than its stride extended by zeros to the stride, and images by as many zeros as that takes.
+///
+/// The output is the same. The gradient by the images is not: Burn 0.21 has it from a transposed convolution of which
+/// the direct form on its graphics backends (burn-cubecl, `transpose_direct.rs`) visits no pixel at all where the kernel
+/// is smaller than the stride, so that it is 0.
+fn not_below_stride<B: Backend>(
+    x: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+) -> (Tensor<B, 4>, Tensor<B, 4>) {
+    let ([.., height, width], [.., kernel_height, kernel_width]) = (x.dims(), weight.dims());
+    let (size, kernel) = ([height, width], [kernel_height, kernel_width]);
+    let more = [0, 1].map(|side| stride[side].saturating_sub(kernel[side]));
+    if more == [0, 0] {
+        return (x, weight);
+    }
+    let missing = [0, 1].map(|side| {
+        let padded = size[side] + 2 * padding[side];
+        let map = (padded - kernel[side]) / stride[side] + 1;
+        ((map - 1) * stride[side] + kernel[side] + more[side]).saturating_sub(padded)
+    });
+    (extended(x, missing), extended(weight, more))
+}
+
+/// Zeros added below and on the right.
+pub(crate) fn extended<B: Backend>(x: Tensor<B, 4>, [below, right]: [usize; 2]) -> Tensor<B, 4> {
+    if [below, right] == [0, 0] { x } else { x.pad([(0, below), (0, right)], PadMode::Constant(0.0)) }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::{
+        backend::Autodiff,
+        tensor::{Distribution, Tolerance},
+    };
+    use burn_flex::Flex;
+
+    use super::*;
+
+    type Auto = Autodiff<Flex>;
+
+    #[test]
+    fn a_kernel_below_its_stride_gives_what_the_backend_gives() {
+        let device = Default::default();
+        Flex::seed(&device, 1);
+        for ([height, width], [rows, columns], stride, padding) in [
+            ([6, 7], [1, 1], [2, 2], [0, 0]),
+            ([7, 6], [1, 2], [3, 2], [1, 0]),
+            ([5, 9], [2, 1], [3, 4], [1, 2]),
+            ([1, 1], [1, 1], [2, 2], [0, 0]),
+        ] {
+            let random = |shape: [usize; 4]| {
+                Tensor::<Auto, 4>::random(shape, Distribution::Default, &device).require_grad()
+            };
+            let (x, weight) = (random([2, 4, height, width]), random([6, 2, rows, columns]));
+            let options = Conv2dOptions { stride, padding, groups: 2, ..Default::default() };
+            let own = plain(x.clone(), weight.clone(), None, options);
+            let theirs =
+                module::conv2d(x.clone(), weight.clone(), None, ConvOptions::new(stride, padding, [1, 1], 2));
+            assert_eq!(own.dims(), theirs.dims());
+            let factors = Tensor::random(own.dims(), Distribution::Default, &device);
+            let found = [own, theirs].map(|y| {
+                let gradients = (y.clone() * factors.clone()).sum().backward();
+                [y.inner(), x.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap()]
+            });
+            let [own, theirs] = found;
+            for (own, theirs) in own.into_iter().zip(theirs) {
+                own.into_data().assert_approx_eq::<f32>(&theirs.into_data(), Tolerance::absolute(1e-5));
+            }
+        }
+    }
 }

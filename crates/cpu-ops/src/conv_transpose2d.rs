@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, activation::relu, backend::Backend, module, ops::Conv
 
 use crate::{
     conv::link::Link,
+    conv2d::extended,
     operation::{primitive, run, tensor},
 };
 
@@ -62,9 +63,34 @@ pub fn conv_transpose2d<B: Backend>(
         Ok(output) => return output,
         Err(inputs) => inputs,
     };
-    let ConvTranspose2dOptions { stride, padding, output_padding, groups, relu: with_relu } = options;
+    plain(x, weight, bias, options)
+}
+
+/// The same by Burn's own operations. A kernel smaller than its stride is extended by zeros to the stride, and what that
+/// adds to the images is cut off: the direct form of this operation on the graphics backends of Burn 0.21 (burn-cubecl,
+/// `transpose_direct.rs`) visits no pixel at all of such a kernel.
+fn plain<B: Backend>(
+    x: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Option<Tensor<B, 1>>,
+    options: ConvTranspose2dOptions,
+) -> Tensor<B, 4> {
+    let ConvTranspose2dOptions { stride, padding, mut output_padding, groups, relu: with_relu } = options;
+    let ([.., height, width], [.., kernel_height, kernel_width]) = (x.dims(), weight.dims());
+    let (size, kernel) = ([height, width], [kernel_height, kernel_width]);
+    let more = [0, 1].map(|side| stride[side].saturating_sub(kernel[side]));
+    let wanted = [0, 1].map(|side| {
+        (size[side] - 1) * stride[side] + kernel[side] + output_padding[side] - 2 * padding[side]
+    });
+    for (output_padding, more) in output_padding.iter_mut().zip(more) {
+        *output_padding = output_padding.saturating_sub(more);
+    }
+    let weight = extended(weight, more);
     let plain = ConvTransposeOptions::new(stride, padding, output_padding, [1, 1], groups);
-    let y = module::conv_transpose2d(x, weight, bias, plain);
+    let mut y = module::conv_transpose2d(x, weight, bias, plain);
+    if more != [0, 0] {
+        y = y.narrow(2, 0, wanted[0]).narrow(3, 0, wanted[1]);
+    }
     if with_relu { relu(y) } else { y }
 }
 
@@ -190,5 +216,54 @@ mod tests {
     #[should_panic(expected = "leaves nothing")]
     fn padding_leaves_a_pixel() {
         image(ConvTranspose2dOptions { padding: [4, 0], ..Default::default() });
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod plain_tests {
+    use burn::{
+        backend::Autodiff,
+        tensor::{Distribution, Tolerance},
+    };
+    use burn_flex::Flex;
+
+    use super::*;
+
+    type Auto = Autodiff<Flex>;
+
+    #[test]
+    fn a_kernel_below_its_stride_gives_what_the_backend_gives() {
+        let device = Default::default();
+        Flex::seed(&device, 1);
+        for ([rows, columns], stride, padding, output_padding) in [
+            ([1, 1], [2, 2], [0, 0], [0, 0]),
+            ([1, 1], [2, 2], [0, 0], [1, 1]),
+            ([1, 2], [3, 2], [1, 0], [2, 1]),
+            ([2, 1], [3, 4], [1, 1], [0, 3]),
+        ] {
+            let random = |shape: [usize; 4]| {
+                Tensor::<Auto, 4>::random(shape, Distribution::Default, &device).require_grad()
+            };
+            let (x, weight) = (random([2, 4, 3, 4]), random([4, 3, rows, columns]));
+            let options =
+                ConvTranspose2dOptions { stride, padding, output_padding, groups: 2, ..Default::default() };
+            let own = plain(x.clone(), weight.clone(), None, options);
+            let theirs = module::conv_transpose2d(
+                x.clone(),
+                weight.clone(),
+                None,
+                ConvTransposeOptions::new(stride, padding, output_padding, [1, 1], 2),
+            );
+            assert_eq!(own.dims(), theirs.dims());
+            let factors = Tensor::random(own.dims(), Distribution::Default, &device);
+            let found = [own, theirs].map(|y| {
+                let gradients = (y.clone() * factors.clone()).sum().backward();
+                [y.inner(), x.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap()]
+            });
+            let [own, theirs] = found;
+            for (own, theirs) in own.into_iter().zip(theirs) {
+                own.into_data().assert_approx_eq::<f32>(&theirs.into_data(), Tolerance::absolute(1e-5));
+            }
+        }
     }
 }

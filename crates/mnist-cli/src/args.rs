@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Evaluate(Evaluate),
     /// Make new images with a trained model
     Generate(Generate),
-    /// Name the digit in pictures
+    /// Name the digit in pictures, the class of texts, or the punctuation that they lack
     Predict(Predict),
     /// List the runs with their figures
     Runs(Runs),
@@ -366,9 +366,12 @@ pub(crate) struct Predict {
     /// A run: its directory or name
     pub run: String,
     /// Pictures of one digit each: PNG or JPEG, any size, dark on light or light on dark
-    #[arg(required = true)]
+    #[arg(required_unless_present = "text")]
     pub images: Vec<PathBuf>,
-    /// Print one JSON object a picture
+    /// A text, for a model of text: its class, or the punctuation that belongs into it
+    #[arg(long, value_name = "TEXT", conflicts_with = "images")]
+    pub text: Vec<String>,
+    /// Print one JSON object a picture or text
     #[arg(long)]
     pub json: bool,
 }

@@ -37,6 +37,7 @@ const BUILT_IN: &[(&str, &str)] = &[
 const PIPELINES: &[(&str, &str)] = &[
     ("pipeline-quick", include_str!("../../../recipes/pipeline-quick.toml")),
     ("pipeline-contrastive", include_str!("../../../recipes/pipeline-contrastive.toml")),
+    ("pipeline-resnet", include_str!("../../../recipes/pipeline-resnet.toml")),
     ("pipeline-text", include_str!("../../../recipes/pipeline-text.toml")),
 ];
 

@@ -99,14 +99,14 @@ impl Progress {
                     }
                 }
             }
-            Event::Logged { line, images_per_second } => {
+            Event::Logged { line, examples_per_second } => {
                 self.bar.set_position(line.step as u64);
                 self.bar.set_prefix(format!("epoch {}/{}", line.epoch, self.epochs));
-                self.bar.set_message(format!("{} {images_per_second:.0} images/s", values(line)));
+                self.bar.set_message(format!("{} {examples_per_second:.0} examples/s", values(line)));
                 if self.lines && self.last_line.elapsed() >= Duration::from_secs(10) {
                     self.last_line = Instant::now();
                     eprintln!(
-                        "epoch {}/{} step {}/{} {} {images_per_second:.0} images/s, {} s left",
+                        "epoch {}/{} step {}/{} {} {examples_per_second:.0} examples/s, {} s left",
                         line.epoch,
                         self.epochs,
                         line.step,

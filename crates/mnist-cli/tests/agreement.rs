@@ -32,13 +32,20 @@ use mnist_train::{
 
 const STEPS: usize = 50;
 
+/// Relative distance between the losses of each step that is allowed.
+const LOSS: f32 = 1e-3;
+
+/// Distance between the logits after the last step that is allowed.
+const LOGIT: f32 = 1e-4;
+
 /// Learning rate.
 const RATE: f64 = 1e-3;
 
-/// Fresh weights to start from, of which one has to do. Rounding alone lets a value next to 0 fall on the other side of a
-/// ReLU now and then: of two mlp's that differ in the weight decay only, logits on wgpu were within 3e-6 for both after 10
-/// steps, and within 4e-6 and 4e-3 after 50. A wrong operation would be wrong with all of them.
-const SEEDS: u64 = 3;
+/// Fresh weights that are tried as a start.
+const SEEDS: u64 = 24;
+
+/// Starts on which backends are compared, of which one has to do for the logits.
+const STARTS: usize = 3;
 
 /// Small enough for a slow backend; dropout is off, for every backend draws its own numbers.
 const SETTINGS: &[&str] = &[
@@ -67,15 +74,17 @@ struct Trace {
     logits: Vec<f32>,
 }
 
-/// Fresh weights, but every norm scales by 1. Where a residual branch starts from 0, the last stage of `resnet18` sees the
-/// corner of a 28x28 image alone, which is blank in all of them: of a variance of 0 a norm makes rounding errors, three
-/// hundred times as large, and a ReLU lets the gradient pass by their sign.
+/// Fresh weights, but the norms that end residual branches scale by this and not by 0. Where they are 0, the last stage of
+/// `resnet18` sees the corner of a 28x28 image alone, which is blank in all of them: of a variance of 0 a norm makes rounding
+/// errors, three hundred times as large, and a ReLU lets the gradient pass by their sign.
+const BRANCHES: f32 = 0.3;
+
 fn start<B: Backend>(model: &Classify<B>) -> Vec<Vec<f32>> {
     let mut values: Vec<Vec<f32>> =
         flatten(model).into_iter().map(|t| t.into_data().iter::<f32>().collect()).collect();
     for (parameter, values) in parameters::<B, _>(model).iter().zip(&mut values) {
-        if parameter.path.ends_with(".gamma") {
-            values.fill(1.0);
+        if parameter.path.ends_with(".gamma") && values.iter().all(|&value| value == 0.0) {
+            values.fill(BRANCHES);
         }
     }
     values
@@ -103,7 +112,27 @@ fn train<B: AutodiffBackend>(
     Trace { losses, logits: model.valid().forward(images).into_data().iter::<f32>().collect() }
 }
 
+/// How far two trainings are apart: the losses, and the logits at the end.
+fn apart(wanted: &Trace, found: &Trace) -> (f32, f32) {
+    let losses = wanted.losses.iter().zip(&found.losses).map(|(w, f)| (w - f).abs() / w);
+    let logits = wanted.logits.iter().zip(&found.logits).map(|(w, f)| (w - f).abs());
+    (losses.fold(0.0, f32::max), logits.fold(0.0, f32::max))
+}
+
+/// The weights moved by rounding errors, one way of three.
+fn moved(weights: &[Vec<f32>], way: u32) -> Vec<Vec<f32>> {
+    let factor =
+        |i: usize| 1.0 + f32::EPSILON * ((i as u32).wrapping_mul(2_654_435_761) >> (8 + way) & 3) as f32;
+    weights.iter().map(|values| values.iter().enumerate().map(|(i, x)| x * factor(i)).collect()).collect()
+}
+
 /// Trains every net on the default backend and on `B`, and compares.
+///
+/// Rounding lets a value next to 0 fall on the other side of a ReLU now and then, and a training can make much of that: of
+/// two `resnet18`s on flex with branches that scale by 1, the weights of one moved by 1e-7, the losses were apart by 2 %
+/// after 7 steps, and those of wgpu were where the moved ones were. What a backend computes shows where the answer does
+/// not hang on a rounding error, so starts count from which the default backend itself comes to the same end when they
+/// are moved by some.
 fn agrees<B: Backend>(name: &str)
 where
     Autodiff<B>: AutodiffBackend<InnerBackend = B>,
@@ -128,23 +157,30 @@ where
         let [loader, _valid] = data.loaders::<HostBatch>().unwrap();
         let batches: Vec<HostBatch> = loader.epoch(0, 0).take(STEPS).collect();
         assert_eq!(batches.len(), STEPS);
-        let apart = |seed| {
+        let default = |weights: &[Vec<f32>]| train::<Autodiff<Flex>>(&config, &run, weights, &batches);
+        let well_posed = |seed| {
             Flex::seed(&Default::default(), seed);
             let weights = start(&config.init::<Flex>(&Default::default()).unwrap());
-            let wanted = train::<Autodiff<Flex>>(&config, &run, &weights, &batches);
+            let wanted = default(&weights);
+            let same = (0..3).all(|way| {
+                let (losses, logits) = apart(&wanted, &default(&moved(&weights, way)));
+                losses <= LOSS / 2.0 && logits <= LOGIT / 2.0
+            });
+            same.then_some((seed, weights, wanted))
+        };
+        let mut tried = 0;
+        let agreed = (1..=SEEDS).filter_map(well_posed).take(STARTS).any(|(seed, weights, wanted)| {
+            tried += 1;
             let found = train::<Autodiff<B>>(&config, &run, &weights, &batches);
             let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
             let (first, last) = (mean(&wanted.losses[..10]), mean(&wanted.losses[STEPS - 10..]));
             assert!(last < first, "{net} learns nothing: {:?}", wanted.losses);
-            for (step, (w, f)) in wanted.losses.iter().zip(&found.losses).enumerate() {
-                assert!((w - f).abs() <= 1e-3 * w, "{net} on {name}: loss {f} at step {step}; flex has {w}");
-            }
-            let logits = wanted.logits.iter().zip(&found.logits);
-            let apart = logits.map(|(w, f)| (w - f).abs()).fold(0.0, f32::max);
-            eprintln!("{net} on {name}, seed {seed}: logits within {apart:e} after {STEPS} steps");
-            apart
-        };
-        assert!((1..=SEEDS).any(|seed| apart(seed) <= 1e-4), "{net} on {name}: logits too far apart");
+            let (losses, logits) = apart(&wanted, &found);
+            eprintln!("{net} on {name}, seed {seed}: losses within {losses:e}, logits {logits:e} after {STEPS} steps");
+            assert!(losses <= LOSS, "{net} on {name}: losses {:?}; flex has {:?}", found.losses, wanted.losses);
+            logits <= LOGIT
+        });
+        assert!(agreed, "{net} on {name}: logits too far apart with all of {tried} starts");
     }
 }
 

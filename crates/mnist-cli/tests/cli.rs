@@ -424,6 +424,29 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     let (_, said) = ok(&[&tune[..], &["punctuation", "--name", "p"]].concat());
     assert!(said.contains("label-sequence (transformer)"), "{said}");
 
+    // Texts: a class each, or the marks behind the words, of a text longer than the context too.
+    let found =
+        home.ok(&["predict", "t", "--json", "--text", "In the beginning", "--text", "And Jesus said"]);
+    let answers: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 2, "{found}");
+    assert_eq!(answers[1]["text"], "And Jesus said");
+    let probabilities = answers[0]["probabilities"].as_array().unwrap();
+    assert!((probabilities.iter().map(|p| p.as_f64().unwrap()).sum::<f64>() - 1.0).abs() < 1e-5, "{found}");
+    let long = "And God said, Let there be light: ".repeat(20);
+    let found = home.ok(&["predict", "p", "--text", &long]);
+    let bare = |text: &str| text.replace([',', '.', ';', ':', '?', '!'], "").trim().to_string();
+    assert_eq!(bare(&found), bare(&long));
+    let picture = home.0.path().join("none.png").display().to_string();
+    for (args, wanted) in [
+        (&["m", "--text", "a b"][..], "this run's model tells no class of a text"),
+        (&["t", "--text", " , "], "has no word"),
+        (&["t", &picture], "ask with --text"),
+        (&["t", &picture, "--text", "a b"], "cannot be used with"),
+    ] {
+        let error = stderr(&home.run(&[&["predict"], args].concat()));
+        assert!(error.contains(wanted), "{args:?}: {error:?} lacks {wanted:?}");
+    }
+
     for (args, wanted) in [
         (&["finetune"][..], "learns from images, not text; objectives on tokens are"),
         (&["classify-tokens", "--data", "mnist"], "the model to start from reads text, not images as tokens"),

@@ -75,8 +75,8 @@ impl Marked {
     }
 }
 
-/// Words, each with the class of what stands behind it.
-fn words(text: &str) -> Vec<(String, i32)> {
+/// Words without the punctuation behind them, each with the class of what stood there, an index of [`MARKS`].
+pub fn words(text: &str) -> Vec<(String, i32)> {
     let mark = |c: char| MARKS.iter().position(|mark| mark.chars().eq([c])).map(|class| class as i32);
     let mut found: Vec<(String, i32)> = Vec::new();
     for word in text.split_whitespace() {

@@ -182,7 +182,7 @@ fn long_enough(length: usize) -> Result<()> {
 }
 
 impl Sequences {
-    /// Sequences of `length` tokens of a text.
+    /// Sequences of `length` tokens of a text; for [`Task::Label`] see [`Sequences::marked`].
     ///
     /// # Errors
     /// [`DataError::Invalid`] for a text shorter than a sequence or without neighbouring passages where the task needs
@@ -196,7 +196,14 @@ impl Sequences {
         }
         let content = match task {
             Task::Next => Content::Windows(stream),
-            Task::Class { .. } | Task::Label => Content::Passages(stream),
+            Task::Class { .. } => Content::Passages(stream),
+            Task::Label => {
+                return Err(DataError::invalid(
+                    "task",
+                    "labels of positions",
+                    "passages without punctuation",
+                ));
+            }
             Task::Hidden(hiding) => {
                 let last = stream.passages.len().saturating_sub(2);
                 let pairs: Arc<[usize]> = (0..last).filter(|&i| stream.passages[i + 1].1).collect();

@@ -2,7 +2,7 @@
 //!
 //! `conv` is a DCGAN's generator (Radford et al. 2015, arXiv 1511.06434): a fully connected layer to a small map, then
 //! transposed convolutions that double it; ours ends at a quarter of the image's size, which suits 28x28, and its
-//! norms are a setting. `mlp` is one hidden layer, as in Kingma & Welling (2013, arXiv 1312.6114).
+//! norms are a setting, and hidden layers may come before the map. `mlp` is fully connected, as in Kingma & Welling (2013, arXiv 1312.6114).
 
 use burn::{
     module::Module,
@@ -38,13 +38,13 @@ pub struct DecoderConfig {
     pub channels: [usize; 2],
     /// `conv`: whether a BatchNorm follows each layer but the last.
     pub norm: bool,
-    /// `mlp`: units of the hidden layer.
-    pub hidden: usize,
+    /// Units of the hidden layers between the code and the first map (`conv`; may be none) or the pixels (`mlp`).
+    pub hidden: Vec<usize>,
 }
 
 impl Default for DecoderConfig {
     fn default() -> Self {
-        Self { kind: DecoderKind::Conv, channels: [64, 32], norm: true, hidden: 512 }
+        Self { kind: DecoderKind::Conv, channels: [64, 32], norm: true, hidden: Vec::new() }
     }
 }
 
@@ -55,12 +55,21 @@ impl DecoderConfig {
     /// A message that names the setting.
     pub fn check(&self, code: usize, size: [usize; 2]) -> Result<(), String> {
         at_least_one("decoder.channels", &self.channels)?;
-        at_least_one("decoder.hidden", &[self.hidden])?;
+        if self.hidden.contains(&0) {
+            return Err(format!("`decoder.hidden` is {:?}; a layer has at least one unit", self.hidden));
+        }
+        if self.kind == DecoderKind::Mlp && self.hidden.is_empty() {
+            return Err(
+                "`decoder.hidden` is []; a decoder of kind mlp has a hidden layer, for example [512]".into(),
+            );
+        }
         let [height, width] = size.map(|side| side.div_ceil(4));
         let map = height.saturating_mul(width).saturating_mul(self.channels[0]);
-        not_absurd(map.saturating_mul(code))?;
         not_absurd(self.channels[0].saturating_mul(self.channels[1]).saturating_mul(16))?;
-        not_absurd(self.hidden.saturating_mul(code.max(size[0].saturating_mul(size[1]))))
+        let sizes = [&[code], &self.hidden[..], &[map.max(size[0].saturating_mul(size[1]))]].concat();
+        sizes
+            .windows(2)
+            .try_for_each(|pair| not_absurd(pair.iter().fold(1, |product, &n| n.saturating_mul(product))))
     }
 
     /// A decoder with fresh weights.
@@ -68,10 +77,14 @@ impl DecoderConfig {
         let [height, width] = size.map(|side| side.div_ceil(4));
         let [first, second] = self.channels;
         let norm = |channels| self.norm.then(|| batch_norm(channels, device));
+        let sizes = [&[code], &self.hidden[..]].concat();
+        let hidden = sizes.windows(2).map(|pair| hidden_linear(pair[0], pair[1], device)).collect();
+        let last = sizes.last().copied().unwrap_or(code);
         match self.kind {
             DecoderKind::Conv => Decoder {
-                start: hidden_linear(code, first * height * width, device),
+                hidden,
                 conv: Some(ConvPart {
+                    start: hidden_linear(last, first * height * width, device),
                     norm1: norm(first),
                     double1: conv_transpose2d([first, second], 4, 2, device),
                     norm2: norm(second),
@@ -84,9 +97,9 @@ impl DecoderConfig {
                 size,
             },
             DecoderKind::Mlp => Decoder {
-                start: hidden_linear(code, self.hidden, device),
+                hidden,
                 conv: None,
-                end: Some(output_linear(self.hidden, size[0] * size[1], device)),
+                end: Some(output_linear(last, size[0] * size[1], device)),
                 size,
             },
         }
@@ -96,7 +109,7 @@ impl DecoderConfig {
 /// From codes to images.
 #[derive(Module, Debug)]
 pub struct Decoder<B: Backend> {
-    start: Linear<B>,
+    hidden: Vec<Linear<B>>,
     conv: Option<ConvPart<B>>,
     end: Option<Linear<B>>,
     size: [usize; 2],
@@ -104,6 +117,7 @@ pub struct Decoder<B: Backend> {
 
 #[derive(Module, Debug)]
 struct ConvPart<B: Backend> {
+    start: Linear<B>,
     norm1: Option<BatchNorm<B>>,
     double1: ConvTranspose<B>,
     norm2: Option<BatchNorm<B>>,
@@ -122,13 +136,13 @@ impl<B: Backend> Decoder<B> {
     pub fn forward(&self, codes: Tensor<B, 2>) -> Tensor<B, 4> {
         let [batch, _code] = codes.dims();
         let [height, width] = self.size;
+        let x = self.hidden.iter().fold(codes, |x, layer| relu(layer.forward(x))); // [batch, hidden]
         match (&self.conv, &self.end) {
             (Some(conv), _) => {
-                let x = conv.forward(self.start.forward(codes), self.size.map(|side| side.div_ceil(4)));
+                let x = conv.forward(x, self.size.map(|side| side.div_ceil(4)));
                 x.slice([0..batch, 0..1, 0..height, 0..width])
             }
             (None, end) => {
-                let x = relu(self.start.forward(codes)); // [batch, hidden]
                 let x = end.as_ref().map_or(x.clone(), |end| end.forward(x)); // [batch, height * width]
                 x.reshape([batch, 1, height, width])
             }
@@ -139,7 +153,7 @@ impl<B: Backend> Decoder<B> {
 impl<B: Backend> ConvPart<B> {
     fn forward(&self, x: Tensor<B, 2>, [height, width]: [usize; 2]) -> Tensor<B, 4> {
         let [batch, _] = x.dims();
-        let x = x.reshape([batch, self.channels, height, width]);
+        let x = self.start.forward(x).reshape([batch, self.channels, height, width]);
         let x = norm_relu(&self.norm1, x);
         let x = norm_relu(&self.norm2, self.double1.forward(x)); // [batch, second, 2 * height, 2 * width]
         let x = norm_relu(&self.norm3, self.double2.forward(x)); // [batch, second, 4 * height, 4 * width]
@@ -163,9 +177,11 @@ mod tests {
     #[test]
     fn images_have_their_size_whatever_it_is() {
         let device = Default::default();
-        for kind in [DecoderKind::Conv, DecoderKind::Mlp] {
+        for (kind, hidden) in
+            [(DecoderKind::Conv, vec![]), (DecoderKind::Conv, vec![20]), (DecoderKind::Mlp, vec![12, 20])]
+        {
             for size in [[28, 28], [9, 14]] {
-                let config = DecoderConfig { kind, channels: [6, 4], hidden: 20, norm: true };
+                let config = DecoderConfig { kind, channels: [6, 4], hidden: hidden.clone(), norm: true };
                 config.check(5, size).unwrap();
                 let images = config.init::<Flex>(5, size, &device).forward(Tensor::ones([3, 5], &device));
                 assert_eq!(images.dims(), [3, 1, size[0], size[1]]);
@@ -177,7 +193,8 @@ mod tests {
     fn settings_that_make_no_decoder_are_refused() {
         let bad = |config: DecoderConfig, code| config.check(code, [28, 28]).err().unwrap();
         assert!(bad(DecoderConfig { channels: [0, 4], ..Default::default() }, 5).contains("channels"));
-        assert!(bad(DecoderConfig { hidden: 0, ..Default::default() }, 5).contains("hidden"));
+        assert!(bad(DecoderConfig { hidden: vec![0], ..Default::default() }, 5).contains("hidden"));
+        assert!(bad(DecoderConfig { kind: DecoderKind::Mlp, ..Default::default() }, 5).contains("hidden"));
         assert!(bad(DecoderConfig::default(), usize::MAX).contains("weights"));
     }
 }

@@ -77,7 +77,7 @@ pub enum Event<'a> {
         /// The line.
         line: &'a MetricsLine,
         /// Training images a second in this sitting.
-        images_per_second: f64,
+        examples_per_second: f64,
     },
     /// Validation was done.
     Validated {
@@ -219,7 +219,7 @@ where
             if epoch_ended || state.step.is_multiple_of(run.log.every_steps) {
                 let line = window.line(state.step, epoch + 1, lr);
                 metrics.write(&line)?;
-                tell(Event::Logged { line: &line, images_per_second: clock.images_per_second() });
+                tell(Event::Logged { line: &line, examples_per_second: clock.examples_per_second() });
             }
 
             // Validate.
@@ -388,7 +388,7 @@ impl Clock {
         self.last_save = Instant::now();
     }
 
-    fn images_per_second(&self) -> f64 {
+    fn examples_per_second(&self) -> f64 {
         self.images as f64 / self.training.as_secs_f64().max(1e-9)
     }
 
@@ -400,7 +400,7 @@ impl Clock {
         TimingLine {
             event: event.into(),
             step,
-            images_per_second: self.images_per_second(),
+            examples_per_second: self.examples_per_second(),
             train_seconds: self.train_seconds(),
         }
     }

@@ -36,6 +36,7 @@ pub mod plan;
 pub mod plot;
 pub mod probe;
 pub mod publish;
+pub mod questions;
 pub mod registry;
 mod replicas;
 pub mod report;

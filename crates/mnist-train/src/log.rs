@@ -104,7 +104,7 @@ pub struct TimingLine {
     /// Updates made.
     pub step: usize,
     /// Training images a second in this sitting, validation and saving left out.
-    pub images_per_second: f64,
+    pub examples_per_second: f64,
     /// Seconds of training so far, all sittings together, validation and saving included.
     pub train_seconds: f64,
 }

@@ -201,7 +201,7 @@ fn summary(dir: &RunDir, saved: &SavedRun) -> Vec<(String, String)> {
     ];
     if let Some(end) = read_end(&dir.timing()) {
         rows.push(("training".into(), format!("{:.0} s", end.train_seconds)));
-        rows.push(("speed".into(), format!("{:.0} images/s", end.images_per_second)));
+        rows.push(("speed".into(), format!("{:.0} examples/s", end.examples_per_second)));
     }
     rows
 }

@@ -312,7 +312,7 @@ impl FromRun for MaskedConfig {
 
 /// Early stopping needs a score to stop by.
 fn check_patience(run: &Run) -> Result<(), String> {
-    let nothing = chosen_by(run).is_ok_and(|by| by.score == ChosenBy::NOTHING);
+    let nothing = chosen_by(run).is_ok_and(|by| !by.says_something());
     match run.early_stopping.patience {
         patience if patience > 0 && nothing => Err(format!(
             "early_stopping.patience is {patience}, but the objective {} has no score that says when to stop; \

@@ -209,7 +209,7 @@ impl Job for Steps<'_> {
         let Outcome::Finished(_) = outcome else { unreachable!("nobody asks for a stop") };
         let end = read_end(&dir.timing()).context("the steps left no account of their time")?;
         let examples = saved.run.batch_size * saved.run.accumulate;
-        let step_seconds = examples as f64 / end.images_per_second.max(1e-9);
+        let step_seconds = examples as f64 / end.examples_per_second.max(1e-9);
         Ok(Measured { steps, step_seconds, step_bytes })
     }
 }

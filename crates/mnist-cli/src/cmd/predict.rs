@@ -1,14 +1,16 @@
-//! `predict RUN IMAGE...`: the digit in each picture.
+//! `predict RUN IMAGE...`: the digit in each picture. `predict RUN --text TEXT`: the class of a text, or the punctuation
+//! that belongs into it.
 
-use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
+use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::Result;
-use mnist_data::{LabelledImages, Loader, scan};
+use mnist_data::{punctuation::MARKS, scan};
 use mnist_train::{
     TrainError,
     data::AnyLoader,
     publish::load_model,
-    registry,
+    questions::{self, Texts},
+    registry::Trained,
     rundir::{RunDir, SavedRun},
 };
 use serde::Serialize;
@@ -21,12 +23,30 @@ use crate::{
 /// Pictures that go through the model together.
 const TOGETHER: usize = 64;
 
-/// The answer to one picture.
+/// The answer to one picture or text.
 #[derive(Serialize)]
 struct Answer<'a> {
-    path: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
     label: &'a str,
-    probabilities: Vec<f32>,
+    probabilities: &'a [f32],
+}
+
+/// A text with its punctuation.
+#[derive(Serialize)]
+struct Punctuated<'a> {
+    text: String,
+    words: Vec<Word<'a>>,
+}
+
+/// A word and what belongs behind it.
+#[derive(Serialize)]
+struct Word<'a> {
+    word: &'a str,
+    mark: &'static str,
+    probability: f32,
 }
 
 /// Predicts. Pictures that cannot be read are reported on stderr and make the exit code 1; the others are
@@ -34,17 +54,6 @@ struct Answer<'a> {
 pub(crate) fn run(args: &Predict, common: &Common) -> Result<ExitCode> {
     let dir = RunDir::find(&args.run, &common.runs)?;
     let saved = dir.load()?;
-    if saved.facts.tokens.is_some() {
-        return Err(TrainError::Settings("this model reads token sequences, not pictures".into()).into());
-    }
-    if saved.facts.size != [scan::SIDE, scan::SIDE] {
-        let [height, width] = saved.facts.size;
-        return Err(TrainError::Settings(format!(
-            "this model takes images of {height}x{width} pixels; predict prepares {0}x{0}",
-            scan::SIDE
-        ))
-        .into());
-    }
     Place::choose(common)?.run(Answers { args, dir: &dir, saved: &saved })
 }
 
@@ -58,11 +67,21 @@ impl Job for Answers<'_> {
     type Output = ExitCode;
 
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<ExitCode> {
-        let model = load_model::<B>(self.dir, self.saved, main)?;
-        let classes = &self.saved.facts.classes;
+        let Self { args, dir, saved } = self;
         let mut out = std::io::stdout().lock();
         let mut failed = false;
-        for paths in self.args.images.chunks(TOGETHER) {
+        let classes = saved.facts.classes.len().max(1);
+        if !args.text.is_empty() {
+            let texts = questions::texts(saved, dir.path(), &args.text)?;
+            let model = load_model::<B>(dir, saved, main)?;
+            let found = self.probabilities(&*model, &texts.loader, main)?;
+            self.texts(&mut out, &texts, found.chunks_exact(classes))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        // A model that reads no pictures says so before any is read.
+        questions::pictures(saved, dir.path(), vec![0; scan::SIDE * scan::SIDE], scan::SIDE)?;
+        let model = load_model::<B>(dir, saved, main)?;
+        for paths in args.images.chunks(TOGETHER) {
             let mut read = Vec::new();
             let mut pixels = Vec::new();
             for path in paths {
@@ -80,40 +99,86 @@ impl Job for Answers<'_> {
             if read.is_empty() {
                 continue;
             }
-            let unknown = vec![0; read.len()];
-            let images = LabelledImages::new(scan::SIDE, scan::SIDE, 1, pixels, unknown)?;
-            let all = (0..images.len()).collect();
-            let loader = AnyLoader::Images(Loader::new(Arc::new(images), all, TOGETHER)?.workers(0));
-            let loader = registry::prepare(&self.saved.run, loader)?;
-            let Some((found, _)) = model.probabilities(&loader, main)? else {
-                return Err(TrainError::Settings("this run's model does not classify".into()).into());
-            };
-            if found.iter().any(|p| !p.is_finite()) {
-                return Err(TrainError::Damaged {
-                    path: self.dir.model(),
-                    reason: "its probabilities are no numbers".into(),
-                }
-                .into());
-            }
-            for (path, row) in read.iter().zip(found.chunks_exact(classes.len())) {
-                answer(&mut out, path, row, classes, self.args.json)?;
+            let loader = questions::pictures(saved, dir.path(), pixels, scan::SIDE)?;
+            let found = self.probabilities(&*model, &loader, main)?;
+            for (path, row) in read.iter().zip(found.chunks_exact(classes)) {
+                self.answer(&mut out, Ok(path), row)?;
             }
         }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
-fn answer(out: &mut impl Write, path: &Path, row: &[f32], classes: &[String], json: bool) -> Result<()> {
-    let mut ranked: Vec<(&String, f32)> = classes.iter().zip(row.iter().copied()).collect();
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let label = ranked.first().map_or("", |(class, _)| class.as_str());
-    if json {
-        let answer = Answer { path, label, probabilities: row.to_vec() };
-        writeln!(out, "{}", serde_json::to_string(&answer)?)?;
-    } else {
-        let top: Vec<_> =
-            ranked.iter().take(3).map(|(class, p)| format!("{class} {:.2} %", 100.0 * p)).collect();
-        writeln!(out, "{}: {label}   ({})", path.display(), top.join(", "))?;
+impl Answers<'_> {
+    /// Class probabilities, row after row.
+    fn probabilities<B: Compute>(
+        &self,
+        model: &dyn Trained<B>,
+        loader: &AnyLoader,
+        device: &B::Device,
+    ) -> Result<Vec<f32>> {
+        let Some((found, _)) = model.probabilities(loader, device)? else {
+            return Err(TrainError::Settings("this run's model does not classify".into()).into());
+        };
+        if found.iter().any(|p| !p.is_finite()) {
+            let reason = "its probabilities are no numbers".into();
+            return Err(TrainError::Damaged { path: self.dir.model(), reason }.into());
+        }
+        Ok(found)
     }
-    Ok(())
+
+    /// The answers to all texts, of rows of probabilities for each text or each word.
+    fn texts<'r>(
+        &self,
+        out: &mut impl Write,
+        texts: &Texts,
+        mut rows: impl Iterator<Item = &'r [f32]>,
+    ) -> Result<()> {
+        let Some(words) = &texts.words else {
+            return self
+                .args
+                .text
+                .iter()
+                .zip(rows)
+                .try_for_each(|(text, row)| self.answer(out, Err(text), row));
+        };
+        for words in words {
+            let words: Vec<Word<'_>> = words
+                .iter()
+                .zip(&mut rows)
+                .map(|(word, row)| {
+                    let likeliest = row.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+                    let (class, probability) = likeliest.unwrap_or((0, 0.0));
+                    let mark = MARKS.get(class).filter(|_| class > 0).copied().unwrap_or("");
+                    Word { word, mark, probability }
+                })
+                .collect();
+            let text = words.iter().map(|w| format!("{}{}", w.word, w.mark)).collect::<Vec<_>>().join(" ");
+            if self.args.json {
+                writeln!(out, "{}", serde_json::to_string(&Punctuated { text, words })?)?;
+            } else {
+                writeln!(out, "{text}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer to a picture or a text.
+    fn answer(&self, out: &mut impl Write, asked: Result<&Path, &str>, row: &[f32]) -> Result<()> {
+        let classes = &self.saved.facts.classes;
+        let mut ranked: Vec<(&String, f32)> = classes.iter().zip(row.iter().copied()).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let label = ranked.first().map_or("", |(class, _)| class.as_str());
+        if self.args.json {
+            let (path, text) = (asked.ok(), asked.err());
+            let answer = Answer { path, text, label, probabilities: row };
+            writeln!(out, "{}", serde_json::to_string(&answer)?)?;
+        } else {
+            let asked = asked.map_or_else(|text| format!("{text:?}"), |path| path.display().to_string());
+            let top: Vec<_> =
+                ranked.iter().take(3).map(|(class, p)| format!("{class} {:.2} %", 100.0 * p)).collect();
+            writeln!(out, "{asked}: {label}   ({})", top.join(", "))?;
+        }
+        Ok(())
+    }
 }

@@ -278,8 +278,8 @@ fn train(
         }
     };
     let figures = place.run(Publish { dir, saved, data_dir: common.data_dir.as_deref() })?;
-    let speed = read_end(&dir.timing()).map_or(0.0, |end| end.images_per_second);
-    writeln!(out, "trained in {:.1} s, {speed:.0} images/s", state.train_seconds)?;
+    let speed = read_end(&dir.timing()).map_or(0.0, |end| end.examples_per_second);
+    writeln!(out, "trained in {:.1} s, {speed:.0} examples/s", state.train_seconds)?;
     if let Some(best) = &state.best {
         writeln!(out, "chosen by validation: epoch {}, {:.4}", best.epoch, best.score)?;
     }

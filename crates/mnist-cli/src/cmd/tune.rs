@@ -14,7 +14,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use mnist_model::objectives::ChosenBy;
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
@@ -185,7 +184,7 @@ fn begin(args: &Tune, common: &Common) -> Result<(PathBuf, Search)> {
         recipe.text = toml::to_string(&run.to_table()?)?;
     }
     let run = Run::resolve(Some((&recipe.text, &recipe.origin)), &set)?;
-    if registry::chosen_by(&run)?.score == ChosenBy::NOTHING {
+    if !registry::chosen_by(&run)?.says_something() {
         let objective = &run.objective;
         return Err(
             UsageError(format!("the objective {objective} has no score that a search could go by")).into()

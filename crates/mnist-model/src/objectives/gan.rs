@@ -99,7 +99,7 @@ impl ObjectiveConfig for GanConfig {
 
     /// Neither player's loss says how good the images are: both are measured against the other. Of equal scores the last
     /// is chosen, and this one is always 0.
-    const CHOSEN_BY: ChosenBy = ChosenBy { score: ChosenBy::NOTHING, larger_is_better: false };
+    const CHOSEN_BY: ChosenBy = ChosenBy::NOTHING;
 
     fn phases(&self) -> Vec<Phase> {
         let GanSettings { discriminator_rate, generator_rate, .. } = self.settings;
@@ -213,7 +213,7 @@ impl<B: Backend> Objective<B> for Gan<B> {
                 unit: "share",
                 values: share(self.make(count, 1.0, &device)),
             },
-            Score { name: ChosenBy::NOTHING, unit: "", values: Tensor::zeros([count], &device) },
+            Score { name: ChosenBy::NOTHING.score, unit: "", values: Tensor::zeros([count], &device) },
         ]
     }
 

@@ -79,8 +79,13 @@ pub struct ChosenBy {
 }
 
 impl ChosenBy {
-    /// Name of a score that says nothing: validation chooses the last weights.
-    pub const NOTHING: &'static str = "undecided";
+    /// By a score that says nothing: validation chooses the last weights.
+    pub const NOTHING: Self = Self { score: "undecided", larger_is_better: false };
+
+    /// Whether the score says which of two models is better.
+    pub fn says_something(&self) -> bool {
+        *self != Self::NOTHING
+    }
 
     /// Whether `new` is better than `old`; equal is not better.
     pub fn better(&self, new: f64, old: f64) -> bool {

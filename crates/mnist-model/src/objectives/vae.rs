@@ -433,6 +433,6 @@ mod tests {
         assert!(bad(|c| c.settings.beta = f64::NAN).contains("vae.beta"));
         assert!(bad(|c| c.settings.warmup = 1.5).contains("vae.warmup"));
         assert!(bad(|c| c.black_and_white = false).contains("data.binarise"));
-        assert!(bad(|c| c.settings.decoder.hidden = 0).contains("vae.`decoder.hidden`"));
+        assert!(bad(|c| c.settings.decoder.hidden = vec![0]).contains("vae.`decoder.hidden`"));
     }
 }

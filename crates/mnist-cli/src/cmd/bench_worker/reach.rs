@@ -56,7 +56,9 @@ pub(super) fn reach<B: Compute>(
     let mut speed = 0.0;
     let mut failure = None;
     let mut tell = |event: Event<'_>| match event {
-        Event::Logged { line, images_per_second } => (reached.steps, speed) = (line.step, images_per_second),
+        Event::Logged { line, examples_per_second } => {
+            (reached.steps, speed) = (line.step, examples_per_second)
+        }
         // The learner makes one more step after it has been stopped, and saves that too.
         Event::Saved { path } if !stop.load(Ordering::Relaxed) => {
             match accuracy::<B>(&trial, &settings, path, &test, device) {

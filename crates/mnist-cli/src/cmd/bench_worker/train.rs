@@ -81,5 +81,5 @@ pub(super) fn train<B: Compute>(serve: &Serve, set: &[String], device: &B::Devic
     let trial = Trial::begin(serve, set)?;
     trial.fit::<B>(&AtomicBool::new(false), &mut |_| (), device)?;
     let end = read_end(&trial.dir.timing()).context("the training has left no time")?;
-    Ok(Trained { seconds: end.train_seconds, images_per_s: end.images_per_second, peak_mib: peak_mib() })
+    Ok(Trained { seconds: end.train_seconds, images_per_s: end.examples_per_second, peak_mib: peak_mib() })
 }

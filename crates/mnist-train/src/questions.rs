@@ -1,0 +1,115 @@
+//! What a user asks a trained classifier: texts and pictures, as examples that it reads.
+
+use std::{path::Path, sync::Arc};
+
+use mnist_data::{Images, LabelledImages, Loader, Task, punctuation, text::Passage};
+
+use crate::{
+    data::AnyLoader,
+    error::{Result, TrainError},
+    registry,
+    rundir::SavedRun,
+    token_data::{self, Coder},
+};
+
+/// Texts, as a model of text reads them.
+#[derive(Debug)]
+pub struct Texts {
+    /// The examples; what they are labelled with means nothing.
+    pub loader: AnyLoader,
+    /// Of each text its words without punctuation, if the model tells what stands behind each word; else it tells the
+    /// class of each text.
+    pub words: Option<Vec<Vec<String>>>,
+}
+
+/// Texts as a run's model reads them. A text longer than its context is read in pieces where words are told; of others
+/// the beginning is read.
+///
+/// # Errors
+/// [`TrainError::Settings`] if the model tells no class of a text, and for texts without a word or with one that is
+/// longer than the context; those of [`Coder::load`].
+pub fn texts(saved: &SavedRun, run: &Path, texts: &[String]) -> Result<Texts> {
+    let refused = |reason: String| Err(TrainError::Settings(reason));
+    let task = match registry::task(&saved.run)? {
+        Some(task @ (Task::Class { .. } | Task::Label)) if token_data::is_text(&saved.run) => task,
+        _ => {
+            return refused(
+                "this run's model tells no class of a text; give it what it was trained on".into(),
+            );
+        }
+    };
+    let Coder::Text(tokeniser) = Coder::load(saved, run)? else {
+        return refused("this run's model reads images, not text".into());
+    };
+    if let Some(empty) = texts.iter().find(|text| punctuation::words(text).is_empty()) {
+        return refused(format!("{empty:?} has no word"));
+    }
+    let passage = |text: &str| Passage { text: text.into(), label: 0, follows: false };
+    let (mut passages, mut words) = (Vec::new(), Vec::new());
+    for text in texts {
+        if task == Task::Label {
+            let most = saved.run.tokens.context - 2;
+            let all: Vec<String> = punctuation::words(text).into_iter().map(|(word, _)| word).collect();
+            // As in training, the first word of a passage has no space before it.
+            let mut piece = (String::new(), 0);
+            for word in &all {
+                let mut next = format!(" {word}");
+                let mut tokens = tokeniser.encode(&next)?.len();
+                if piece.1 == 0 || piece.1 + tokens > most {
+                    if piece.1 > 0 {
+                        passages.push(passage(&piece.0));
+                    }
+                    piece = (String::new(), 0);
+                    next = word.clone();
+                    tokens = tokeniser.encode(word)?.len();
+                }
+                if tokens > most {
+                    return refused(format!("{word:?} has {tokens} tokens; the model reads {most} at once"));
+                }
+                piece = (piece.0 + &next, piece.1 + tokens);
+            }
+            passages.push(passage(&piece.0));
+            words.push(all);
+        } else {
+            passages.push(passage(&text.split_whitespace().collect::<Vec<_>>().join(" ")));
+        }
+    }
+    let loader = token_data::text_loader(&saved.run, &passages, &tokeniser, task, 0)?;
+    Ok(Texts { loader: AnyLoader::Tokens(loader), words: (task == Task::Label).then_some(words) })
+}
+
+/// Pictures as a run's model reads them: `pixels` of one after the other, `side` x `side` each.
+///
+/// # Errors
+/// [`TrainError::Settings`] if the model reads other images or no single ones; those of [`Coder::load`].
+pub fn pictures(saved: &SavedRun, run: &Path, pixels: Vec<u8>, side: usize) -> Result<AnyLoader> {
+    let task = registry::task(&saved.run)?;
+    let refused = |reason: String| Err(TrainError::Settings(reason));
+    if saved.facts.size != [side, side] {
+        let [height, width] = saved.facts.size;
+        return refused(match &saved.facts.tokens {
+            Some(facts) if !facts.images => "this model reads text: ask with --text".into(),
+            _ => {
+                format!("this model takes images of {height}x{width} pixels; predict prepares {side}x{side}")
+            }
+        });
+    }
+    let unknown = vec![0; pixels.len() / (side * side).max(1)];
+    let images = Arc::new(LabelledImages::new(side, side, 1, pixels, unknown)?);
+    let all: Vec<usize> = (0..images.len()).collect();
+    let together = all.len();
+    match task {
+        None => {
+            let loader = Loader::new(images, all, together)?.workers(0).binarise(saved.run.data.binarise);
+            registry::prepare(&saved.run, AnyLoader::Images(loader))
+        }
+        Some(task @ Task::Class { .. }) => {
+            let Coder::Images(patches) = Coder::load(saved, run)? else {
+                return refused("this model reads text: ask with --text".into());
+            };
+            let images = Images::new(images).binarise(saved.run.data.binarise);
+            Ok(AnyLoader::Tokens(token_data::image_loader(images, all, patches, task)?))
+        }
+        Some(_) => refused("this run's model does not classify images one by one".into()),
+    }
+}
