@@ -8,6 +8,7 @@ pub(crate) mod depthwise;
 pub(crate) mod direct;
 mod epilogue;
 mod frame;
+pub(crate) mod kernel;
 pub(crate) mod link;
 pub(crate) mod method;
 pub(crate) mod pass;

@@ -3,14 +3,9 @@
 mod autodiff;
 mod geometry;
 
-use burn::tensor::{
-    Tensor,
-    activation::relu,
-    backend::Backend,
-    module,
-    ops::{ConvOptions, PadMode},
-};
+use burn::tensor::{Tensor, activation::relu, backend::Backend, module, ops::ConvOptions};
 
+use crate::conv::kernel::{below_stride, extended};
 use geometry::Geometry;
 
 /// How [`conv2d`] moves its kernel and what follows the convolution.
@@ -147,7 +142,7 @@ fn not_below_stride<B: Backend>(
 ) -> (Tensor<B, 4>, Tensor<B, 4>) {
     let ([.., height, width], [.., kernel_height, kernel_width]) = (x.dims(), weight.dims());
     let (size, kernel) = ([height, width], [kernel_height, kernel_width]);
-    let more = [0, 1].map(|side| stride[side].saturating_sub(kernel[side]));
+    let more = below_stride(weight.dims(), stride);
     if more == [0, 0] {
         return (x, weight);
     }
@@ -159,51 +154,28 @@ fn not_below_stride<B: Backend>(
     (extended(x, missing), extended(weight, more))
 }
 
-/// Zeros added below and on the right.
-pub(crate) fn extended<B: Backend>(x: Tensor<B, 4>, [below, right]: [usize; 2]) -> Tensor<B, 4> {
-    if [below, right] == [0, 0] { x } else { x.pad([(0, below), (0, right)], PadMode::Constant(0.0)) }
-}
-
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use burn::{
-        backend::Autodiff,
-        tensor::{Distribution, Tolerance},
-    };
     use burn_flex::Flex;
 
     use super::*;
-
-    type Auto = Autodiff<Flex>;
+    use crate::conv::kernel::testing::{agree, random};
 
     #[test]
     fn a_kernel_below_its_stride_gives_what_the_backend_gives() {
-        let device = Default::default();
-        Flex::seed(&device, 1);
+        Flex::seed(&Default::default(), 1);
         for ([height, width], [rows, columns], stride, padding) in [
             ([6, 7], [1, 1], [2, 2], [0, 0]),
             ([7, 6], [1, 2], [3, 2], [1, 0]),
             ([5, 9], [2, 1], [3, 4], [1, 2]),
             ([1, 1], [1, 1], [2, 2], [0, 0]),
         ] {
-            let random = |shape: [usize; 4]| {
-                Tensor::<Auto, 4>::random(shape, Distribution::Default, &device).require_grad()
-            };
             let (x, weight) = (random([2, 4, height, width]), random([6, 2, rows, columns]));
             let options = Conv2dOptions { stride, padding, groups: 2, ..Default::default() };
             let own = plain(x.clone(), weight.clone(), None, options);
             let theirs =
                 module::conv2d(x.clone(), weight.clone(), None, ConvOptions::new(stride, padding, [1, 1], 2));
-            assert_eq!(own.dims(), theirs.dims());
-            let factors = Tensor::random(own.dims(), Distribution::Default, &device);
-            let found = [own, theirs].map(|y| {
-                let gradients = (y.clone() * factors.clone()).sum().backward();
-                [y.inner(), x.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap()]
-            });
-            let [own, theirs] = found;
-            for (own, theirs) in own.into_iter().zip(theirs) {
-                own.into_data().assert_approx_eq::<f32>(&theirs.into_data(), Tolerance::absolute(1e-5));
-            }
+            agree(own, theirs, [x, weight]);
         }
     }
 }

@@ -5,8 +5,10 @@ mod autodiff;
 use burn::tensor::{Tensor, activation::relu, backend::Backend, module, ops::ConvTransposeOptions};
 
 use crate::{
-    conv::link::Link,
-    conv2d::extended,
+    conv::{
+        kernel::{below_stride, extended},
+        link::Link,
+    },
     operation::{primitive, run, tensor},
 };
 
@@ -78,7 +80,7 @@ fn plain<B: Backend>(
     let ConvTranspose2dOptions { stride, padding, mut output_padding, groups, relu: with_relu } = options;
     let ([.., height, width], [.., kernel_height, kernel_width]) = (x.dims(), weight.dims());
     let (size, kernel) = ([height, width], [kernel_height, kernel_width]);
-    let more = [0, 1].map(|side| stride[side].saturating_sub(kernel[side]));
+    let more = below_stride(weight.dims(), stride);
     let wanted = [0, 1].map(|side| {
         (size[side] - 1) * stride[side] + kernel[side] + output_padding[side] - 2 * padding[side]
     });
@@ -221,29 +223,20 @@ mod tests {
 
 #[cfg(all(test, feature = "flex"))]
 mod plain_tests {
-    use burn::{
-        backend::Autodiff,
-        tensor::{Distribution, Tolerance},
-    };
     use burn_flex::Flex;
 
     use super::*;
-
-    type Auto = Autodiff<Flex>;
+    use crate::conv::kernel::testing::{agree, random};
 
     #[test]
     fn a_kernel_below_its_stride_gives_what_the_backend_gives() {
-        let device = Default::default();
-        Flex::seed(&device, 1);
+        Flex::seed(&Default::default(), 1);
         for ([rows, columns], stride, padding, output_padding) in [
             ([1, 1], [2, 2], [0, 0], [0, 0]),
             ([1, 1], [2, 2], [0, 0], [1, 1]),
             ([1, 2], [3, 2], [1, 0], [2, 1]),
             ([2, 1], [3, 4], [1, 1], [0, 3]),
         ] {
-            let random = |shape: [usize; 4]| {
-                Tensor::<Auto, 4>::random(shape, Distribution::Default, &device).require_grad()
-            };
             let (x, weight) = (random([2, 4, 3, 4]), random([4, 3, rows, columns]));
             let options =
                 ConvTranspose2dOptions { stride, padding, output_padding, groups: 2, ..Default::default() };
@@ -254,16 +247,7 @@ mod plain_tests {
                 None,
                 ConvTransposeOptions::new(stride, padding, output_padding, [1, 1], 2),
             );
-            assert_eq!(own.dims(), theirs.dims());
-            let factors = Tensor::random(own.dims(), Distribution::Default, &device);
-            let found = [own, theirs].map(|y| {
-                let gradients = (y.clone() * factors.clone()).sum().backward();
-                [y.inner(), x.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap()]
-            });
-            let [own, theirs] = found;
-            for (own, theirs) in own.into_iter().zip(theirs) {
-                own.into_data().assert_approx_eq::<f32>(&theirs.into_data(), Tolerance::absolute(1e-5));
-            }
+            agree(own, theirs, [x, weight]);
         }
     }
 }

@@ -76,7 +76,7 @@ pub enum Event<'a> {
     Logged {
         /// The line.
         line: &'a MetricsLine,
-        /// Training images a second in this sitting.
+        /// Training examples a second in this sitting.
         examples_per_second: f64,
     },
     /// Validation was done.

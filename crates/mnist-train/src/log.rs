@@ -103,7 +103,7 @@ pub struct TimingLine {
     pub event: String,
     /// Updates made.
     pub step: usize,
-    /// Training images a second in this sitting, validation and saving left out.
+    /// Training examples a second in this sitting, validation and saving left out.
     pub examples_per_second: f64,
     /// Seconds of training so far, all sittings together, validation and saving included.
     pub train_seconds: f64,

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use mnist_data::{Images, LabelledImages, Loader, Task, punctuation, text::Passage};
+use mnist_data::{Images, LabelledImages, Loader, Patches, Task, punctuation, text::Passage};
 
 use crate::{
     data::AnyLoader,
@@ -41,15 +41,15 @@ pub fn texts(saved: &SavedRun, run: &Path, texts: &[String]) -> Result<Texts> {
     let Coder::Text(tokeniser) = Coder::load(saved, run)? else {
         return refused("this run's model reads images, not text".into());
     };
-    if let Some(empty) = texts.iter().find(|text| punctuation::words(text).is_empty()) {
-        return refused(format!("{empty:?} has no word"));
-    }
     let passage = |text: &str| Passage { text: text.into(), label: 0, follows: false };
     let (mut passages, mut words) = (Vec::new(), Vec::new());
     for text in texts {
+        let all: Vec<String> = punctuation::words(text).into_iter().map(|(word, _)| word).collect();
+        if all.is_empty() {
+            return refused(format!("{text:?} has no word"));
+        }
         if task == Task::Label {
             let most = saved.run.tokens.context - 2;
-            let all: Vec<String> = punctuation::words(text).into_iter().map(|(word, _)| word).collect();
             // As in training, the first word of a passage has no space before it.
             let mut piece = (String::new(), 0);
             for word in &all {
@@ -78,38 +78,57 @@ pub fn texts(saved: &SavedRun, run: &Path, texts: &[String]) -> Result<Texts> {
     Ok(Texts { loader: AnyLoader::Tokens(loader), words: (task == Task::Label).then_some(words) })
 }
 
-/// Pictures as a run's model reads them: `pixels` of one after the other, `side` x `side` each.
-///
-/// # Errors
-/// [`TrainError::Settings`] if the model reads other images or no single ones; those of [`Coder::load`].
-pub fn pictures(saved: &SavedRun, run: &Path, pixels: Vec<u8>, side: usize) -> Result<AnyLoader> {
-    let task = registry::task(&saved.run)?;
-    let refused = |reason: String| Err(TrainError::Settings(reason));
-    if saved.facts.size != [side, side] {
-        let [height, width] = saved.facts.size;
-        return refused(match &saved.facts.tokens {
-            Some(facts) if !facts.images => "this model reads text: ask with --text".into(),
-            _ => {
-                format!("this model takes images of {height}x{width} pixels; predict prepares {side}x{side}")
-            }
-        });
+/// How a run's model reads pictures.
+#[derive(Debug)]
+pub struct Pictures<'a> {
+    saved: &'a SavedRun,
+    /// Of a model of image tokens.
+    tokens: Option<(Task, Arc<Patches>)>,
+}
+
+impl<'a> Pictures<'a> {
+    /// How the run in the directory `run` reads pictures of `side` x `side` pixels.
+    ///
+    /// # Errors
+    /// [`TrainError::Settings`] if the model reads other images or no single ones; those of [`Coder::load`].
+    pub fn of(saved: &'a SavedRun, run: &Path, side: usize) -> Result<Self> {
+        let refused = |reason: String| Err(TrainError::Settings(reason));
+        let text = "this model reads text: ask with --text";
+        if saved.facts.size != [side, side] {
+            let [height, width] = saved.facts.size;
+            return refused(match &saved.facts.tokens {
+                Some(facts) if !facts.images => text.into(),
+                _ => format!(
+                    "this model takes images of {height}x{width} pixels; predict prepares {side}x{side}"
+                ),
+            });
+        }
+        let tokens = match registry::task(&saved.run)? {
+            None => None,
+            Some(task @ Task::Class { .. }) => match Coder::load(saved, run)? {
+                Coder::Images(patches) => Some((task, patches)),
+                Coder::Text(_) => return refused(text.into()),
+            },
+            Some(_) => return refused("this run's model does not classify images one by one".into()),
+        };
+        Ok(Self { saved, tokens })
     }
-    let unknown = vec![0; pixels.len() / (side * side).max(1)];
-    let images = Arc::new(LabelledImages::new(side, side, 1, pixels, unknown)?);
-    let all: Vec<usize> = (0..images.len()).collect();
-    let together = all.len();
-    match task {
-        None => {
-            let loader = Loader::new(images, all, together)?.workers(0).binarise(saved.run.data.binarise);
-            registry::prepare(&saved.run, AnyLoader::Images(loader))
+
+    /// Examples of the `pixels` of one picture after the other.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] if these are not whole pictures, or none.
+    pub fn loader(&self, pixels: Vec<u8>) -> Result<AnyLoader> {
+        let ([rows, cols], binarise) = (self.saved.facts.size, self.saved.run.data.binarise);
+        let unknown = vec![0; pixels.len() / (rows * cols).max(1)];
+        let images = Arc::new(LabelledImages::new(rows, cols, 1, pixels, unknown)?);
+        let all: Vec<usize> = (0..images.len()).collect();
+        if let Some((task, patches)) = &self.tokens {
+            let images = Images::new(images).binarise(binarise);
+            return Ok(AnyLoader::Tokens(token_data::image_loader(images, all, Arc::clone(patches), *task)?));
         }
-        Some(task @ Task::Class { .. }) => {
-            let Coder::Images(patches) = Coder::load(saved, run)? else {
-                return refused("this model reads text: ask with --text".into());
-            };
-            let images = Images::new(images).binarise(saved.run.data.binarise);
-            Ok(AnyLoader::Tokens(token_data::image_loader(images, all, patches, task)?))
-        }
-        Some(_) => refused("this run's model does not classify images one by one".into()),
+        let together = all.len();
+        let loader = Loader::new(images, all, together)?.workers(0).binarise(binarise);
+        registry::prepare(&self.saved.run, AnyLoader::Images(loader))
     }
 }

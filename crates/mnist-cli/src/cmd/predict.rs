@@ -9,7 +9,7 @@ use mnist_train::{
     TrainError,
     data::AnyLoader,
     publish::load_model,
-    questions::{self, Texts},
+    questions::{self, Pictures, Texts},
     registry::Trained,
     rundir::{RunDir, SavedRun},
 };
@@ -78,8 +78,7 @@ impl Job for Answers<'_> {
             self.texts(&mut out, &texts, found.chunks_exact(classes))?;
             return Ok(ExitCode::SUCCESS);
         }
-        // A model that reads no pictures says so before any is read.
-        questions::pictures(saved, dir.path(), vec![0; scan::SIDE * scan::SIDE], scan::SIDE)?;
+        let pictures = Pictures::of(saved, dir.path(), scan::SIDE)?;
         let model = load_model::<B>(dir, saved, main)?;
         for paths in args.images.chunks(TOGETHER) {
             let mut read = Vec::new();
@@ -99,7 +98,7 @@ impl Job for Answers<'_> {
             if read.is_empty() {
                 continue;
             }
-            let loader = questions::pictures(saved, dir.path(), pixels, scan::SIDE)?;
+            let loader = pictures.loader(pixels)?;
             let found = self.probabilities(&*model, &loader, main)?;
             for (path, row) in read.iter().zip(found.chunks_exact(classes)) {
                 self.answer(&mut out, Ok(path), row)?;
