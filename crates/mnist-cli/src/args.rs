@@ -291,6 +291,10 @@ pub(crate) struct FewLabels {
     #[arg(long, value_name = "WAY,...", value_delimiter = ',',
           value_parser = ["scratch", "full", "head", "gradual", "layer-decay", "lora", "bias", "knn", "logistic"])]
     pub ways: Vec<String>,
+    /// Learning rates that every training is done with, scratch too; validation picks one for each cell of the table
+    /// [default: the recipe's alone]
+    #[arg(long, value_name = "RATE,...", value_delimiter = ',')]
+    pub rates: Vec<f64>,
     /// Change a setting of every training; may be given often
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -424,6 +424,25 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     let (_, said) = ok(&[&tune[..], &["punctuation", "--name", "p"]].concat());
     assert!(said.contains("label-sequence (transformer)"), "{said}");
 
+    let found = home.ok(&["probe", "m", "--labels", "64", "--seeds", "2"]);
+    assert!(found.contains("16 features") && found.lines().count() == 3, "{found}");
+    let table = home.0.path().join("table").display().to_string();
+    let few = ["few-labels", "--from", "m", "classify-tokens", "--labels", "64", "--seeds", "1"];
+    let found = home.ok(&[&few[..], &["--ways", "knn,logistic", "--out", &table]].concat());
+    assert!(found.contains("logistic") && found.contains("test macro F1"), "{found}");
+    // Two learning rates for each training, of which validation picks one.
+    let table = home.0.path().join("rates");
+    let out = table.display().to_string();
+    let rates = ["--ways", "scratch", "--rates", "1e-4,1e-2", "--set", "steps=4", "--set", "epochs=1"];
+    home.ok(&[&few[..], &rates, &["--out", &out]].concat());
+    let cell = std::fs::read(table.join("cells/scratch-00064-seed1.json")).unwrap();
+    let cell: Value = serde_json::from_slice(&cell).unwrap();
+    assert!([1e-4, 1e-2].contains(&cell["learning_rate"].as_f64().unwrap()), "{cell}");
+    let error = stderr(&home.run(&[&few[..], &["--ways", "scratch", "--out", &out]].concat()));
+    assert!(error.contains("other settings"), "{error}");
+    let error = stderr(&home.run(&["probe", "p"]));
+    assert!(error.contains("has a class at each place"), "{error}");
+
     // Texts: a class each, or the marks behind the words, of a text longer than the context too.
     let found =
         home.ok(&["predict", "t", "--json", "--text", "In the beginning", "--text", "And Jesus said"]);
@@ -436,6 +455,8 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     let found = home.ok(&["predict", "p", "--text", &long]);
     let bare = |text: &str| text.replace([',', '.', ';', ':', '?', '!'], "").trim().to_string();
     assert_eq!(bare(&found), bare(&long));
+    let (_, said) = ok(&["predict", "t", "--text", "In the beginning", "--text", &long]);
+    assert!(said.contains("warning: text 2 has") && said.contains("that of the first 38"), "{said}");
     let picture = home.0.path().join("none.png").display().to_string();
     for (args, wanted) in [
         (&["m", "--text", "a b"][..], "this run's model tells no class of a text"),

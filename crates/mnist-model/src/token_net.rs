@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{Int, Tensor, backend::Backend},
+    tensor::{Int, Tensor, TensorData, backend::Backend},
 };
-use mnist_data::tokens;
+use mnist_data::{Tokens, tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -157,6 +157,20 @@ impl<B: Backend> TokenNet<B> {
         };
         let sight = if self.causal { Sight::Past } else { Sight::All };
         self.transformer.forward_padded(x, lengths, sight)
+    }
+
+    /// The mean of each sequence's real tokens, `[batch, width]`: features of the whole.
+    pub fn mean(&self, batch: &Tokens<B>) -> Tensor<B, 2> {
+        let lengths = batch.lengths.as_ref();
+        let x = self.forward(batch.tokens.clone(), batch.segments.clone(), lengths);
+        let [size, length, width] = x.dims(); // [batch, length, width]
+        let Some(lengths) = lengths else { return x.mean_dim(1).reshape([size, width]) };
+        let mut shares = vec![0.0_f32; size * length];
+        for (row, &real) in shares.chunks_exact_mut(length.max(1)).zip(lengths.iter()) {
+            row[..real].fill(1.0 / real.max(1) as f32);
+        }
+        let shares = Tensor::<B, 3>::from_data(TensorData::new(shares, [size, 1, length]), &x.device());
+        shares.matmul(x).reshape([size, width])
     }
 
     fn trains(&self) -> bool {

@@ -37,7 +37,46 @@ pub fn load_split(
     data_dir: Option<&Path>,
     run: &Path,
 ) -> Result<AnyLoader> {
-    let task = registry::task(&saved.run)?;
+    read(saved, name, registry::task(&saved.run)?, data_dir, run)
+}
+
+/// As [`load_split`], for features: a run on token sequences reads them whole and with their classes, whatever it was
+/// trained to tell of them.
+///
+/// # Errors
+/// As [`load_split`]; [`TrainError::Settings`] for a run that reads strips of images or texts without punctuation.
+pub fn load_for_features(
+    saved: &SavedRun,
+    name: SplitName,
+    data_dir: Option<&Path>,
+    run: &Path,
+) -> Result<AnyLoader> {
+    read(saved, name, whole(saved)?, data_dir, run)
+}
+
+/// The task by which [`load_for_features`] reads.
+///
+/// # Errors
+/// As [`load_for_features`].
+pub fn whole(saved: &SavedRun) -> Result<Option<Task>> {
+    match registry::task(&saved.run)? {
+        Some(Task::Next) => Ok(Some(Task::Class { decoder: true })),
+        Some(Task::Hidden(_)) => Ok(Some(Task::Class { decoder: false })),
+        Some(Task::Label) => Err(TrainError::Settings(format!(
+            "no probe is possible: what a run of the objective {} reads has a class at each place, not one",
+            saved.run.objective
+        ))),
+        other => Ok(other),
+    }
+}
+
+fn read(
+    saved: &SavedRun,
+    name: SplitName,
+    task: Option<Task>,
+    data_dir: Option<&Path>,
+    run: &Path,
+) -> Result<AnyLoader> {
     if let Some(task) = task.filter(|_| token_data::is_text(&saved.run)) {
         return load_text(saved, name, task, data_dir, run);
     }

@@ -31,6 +31,9 @@ pub struct Cell {
     pub test: f64,
     /// Macro F1 on the test split, 0-1.
     pub test_f1: f64,
+    /// Peak learning rate, where validation picked it among several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
 }
 
 impl Cell {
@@ -156,9 +159,10 @@ pub fn table(cells: &[Cell], figure: Figure) -> Table {
 
 /// One line a cell.
 pub fn csv(cells: &[Cell]) -> String {
-    let mut text = String::from("way,labels,seed,valid_accuracy,test_accuracy,test_macro_f1\n");
-    for Cell { way, labels, seed, valid, test, test_f1 } in cells {
-        let _ = writeln!(text, "{way},{labels},{seed},{valid},{test},{test_f1}");
+    let mut text = String::from("way,labels,seed,valid_accuracy,test_accuracy,test_macro_f1,learning_rate\n");
+    for Cell { way, labels, seed, valid, test, test_f1, learning_rate } in cells {
+        let rate = learning_rate.map_or(String::new(), |rate| rate.to_string());
+        let _ = writeln!(text, "{way},{labels},{seed},{valid},{test},{test_f1},{rate}");
     }
     text
 }
@@ -243,6 +247,7 @@ mod tests {
             valid: *test,
             test: *test,
             test_f1: *test,
+            learning_rate: None,
         };
         (1..).zip(values).map(cell).collect()
     }

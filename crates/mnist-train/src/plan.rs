@@ -31,6 +31,9 @@ use crate::{
 /// Bytes of a value.
 const VALUE: u64 = 4;
 
+/// Passes over the largest number of examples, at most.
+const MOST_REPEATS: usize = 256;
+
 /// What a run will take.
 #[derive(Serialize, Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -158,23 +161,30 @@ where
             Measured { examples, seconds: lap.elapsed().as_secs_f64(), work, repeats: Vec::new() }
         }));
     }
-    // The last again, as long as there is time: the first passes of a process are slow.
-    while let Some(last) = passes.last().filter(|last| begun.elapsed().as_secs_f64() + last.seconds < seconds)
-    {
-        let Some(part) = batch.clone().and_then(|batch| first(batch, last.examples)) else { break };
+    // The last again, as long as there is time: the first passes of a process are slow. Whole batches come from the
+    // loader, as in training, which makes the next ones beside the computation, on the same cores.
+    let whole = passes.last().is_some_and(|last| last.examples == size);
+    let mut made = train.epoch(0, 0);
+    while let Some(last) = passes.last().filter(|last| last.repeats.len() < MOST_REPEATS) {
+        if begun.elapsed().as_secs_f64() + last.seconds >= seconds {
+            break;
+        }
+        let few = batch.clone().filter(|_| !whole).and_then(|batch| first(batch, last.examples));
         let lap = Instant::now();
+        let Some(part) = few.or_else(|| made.next().filter(|part| part.len() == last.examples)) else {
+            break;
+        };
         pass(part);
         let seconds = lap.elapsed().as_secs_f64();
         if let Some(last) = passes.last_mut() {
             last.repeats.push(seconds);
         }
-        if passes.last().is_some_and(|last| last.repeats.len() >= 32) {
-            break;
-        }
     }
+    drop(made);
     let line = Line::of(&passes);
     // What computing takes beside the tensors: scratch of the threads, batches made ahead, what the allocator keeps.
-    let loading = loading_seconds::<C>(train);
+    let loaded = whole && passes.last().is_some_and(|last| !last.repeats.is_empty());
+    let loading = if loaded { 0.0 } else { loading_seconds::<C>(train) };
     let weights = VALUE * params.iter().map(|p| p.len() as u64).sum::<u64>();
     let counted = weights + VALUE * moved + line.kept(line.examples);
     let process = status("VmHWM:").map_or(process, |peak| process.max(peak.saturating_sub(counted)));
@@ -272,7 +282,7 @@ impl Line {
     fn of(passes: &[Measured]) -> Self {
         let at = |i: usize| passes.get(i).map_or((0.0, Work::default()), |p| (p.examples as f64, p.work));
         let last = passes.len().saturating_sub(1);
-        let (examples, largest) = passes.last().map_or((0, 0.0), |last| (last.examples, last.median()));
+        let (examples, largest) = passes.last().map_or((0, 0.0), |last| (last.examples, last.mean()));
         // Through the origin: what does not grow with the batch is little, and small batches are slow.
         let slope = largest / (examples.max(1)) as f64;
         Self { examples, largest, slope, work: [at(last.saturating_sub(1)), at(last)] }
@@ -299,11 +309,10 @@ impl Line {
 }
 
 impl Measured {
-    /// Without the first, where there are more.
-    fn median(&self) -> f64 {
-        let mut all = self.repeats.clone();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or(self.seconds)
+    /// Without the first passes, where there are more: half of the repeats warm the process up, the others count.
+    fn mean(&self) -> f64 {
+        let warm = &self.repeats[self.repeats.len() / 2..];
+        if warm.is_empty() { self.seconds } else { warm.iter().sum::<f64>() / warm.len() as f64 }
     }
 }
 

@@ -37,14 +37,19 @@ impl Features {
     /// What a model's encoder gives for a split.
     ///
     /// # Errors
-    /// [`TrainError::Settings`] if the model has no encoder, or its examples are no labelled images.
+    /// [`TrainError::Settings`] if the model has no encoder.
     pub fn of<B: Backend>(model: &dyn Trained<B>, data: &AnyLoader, device: &B::Device) -> Result<Self> {
-        let none = |reason: &str| TrainError::Settings(format!("no probe is possible: {reason}"));
-        #[allow(irrefutable_let_patterns)]
-        let AnyLoader::Images(images) = data else { return Err(none("it takes images with classes")) };
-        let labels = images.indices().iter().filter_map(|&i| images.data().label(i)).collect();
-        let (values, width) =
-            model.features(data, device)?.ok_or_else(|| none("the model gives no features"))?;
+        let labels = match data {
+            AnyLoader::Images(images) => {
+                images.indices().iter().filter_map(|&i| images.data().label(i)).collect()
+            }
+            AnyLoader::Tokens(sequences) => {
+                let labels = sequences.source().labels();
+                sequences.indices().iter().filter_map(|&i| labels.get(i).copied()).collect()
+            }
+        };
+        let none = || TrainError::Settings("no probe is possible: the model gives no features".into());
+        let (values, width) = model.features(data, device)?.ok_or_else(none)?;
         Ok(Self { values, width: width.max(1), labels })
     }
 

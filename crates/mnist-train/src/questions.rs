@@ -20,10 +20,23 @@ pub struct Texts {
     /// Of each text its words without punctuation, if the model tells what stands behind each word; else it tells the
     /// class of each text.
     pub words: Option<Vec<Vec<String>>>,
+    /// Texts of which only the beginning is read.
+    pub cut: Vec<Cut>,
+}
+
+/// A text that is longer than what is read of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Which text, counted from 0.
+    pub text: usize,
+    /// Tokens that it has.
+    pub tokens: usize,
+    /// Tokens that are read.
+    pub read: usize,
 }
 
 /// Texts as a run's model reads them. A text longer than its context is read in pieces where words are told; of others
-/// the beginning is read.
+/// the beginning is read, see [`Texts::cut`].
 ///
 /// # Errors
 /// [`TrainError::Settings`] if the model tells no class of a text, and for texts without a word or with one that is
@@ -42,14 +55,14 @@ pub fn texts(saved: &SavedRun, run: &Path, texts: &[String]) -> Result<Texts> {
         return refused("this run's model reads images, not text".into());
     };
     let passage = |text: &str| Passage { text: text.into(), label: 0, follows: false };
-    let (mut passages, mut words) = (Vec::new(), Vec::new());
-    for text in texts {
+    let most = saved.run.tokens.context.saturating_sub(2);
+    let (mut passages, mut words, mut cut) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, text) in texts.iter().enumerate() {
         let all: Vec<String> = punctuation::words(text).into_iter().map(|(word, _)| word).collect();
         if all.is_empty() {
             return refused(format!("{text:?} has no word"));
         }
         if task == Task::Label {
-            let most = saved.run.tokens.context - 2;
             // As in training, the first word of a passage has no space before it.
             let mut piece = (String::new(), 0);
             for word in &all {
@@ -71,11 +84,16 @@ pub fn texts(saved: &SavedRun, run: &Path, texts: &[String]) -> Result<Texts> {
             passages.push(passage(&piece.0));
             words.push(all);
         } else {
-            passages.push(passage(&text.split_whitespace().collect::<Vec<_>>().join(" ")));
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let tokens = tokeniser.encode(&text)?.len();
+            if tokens > most {
+                cut.push(Cut { text: number, tokens, read: most });
+            }
+            passages.push(passage(&text));
         }
     }
     let loader = token_data::text_loader(&saved.run, &passages, &tokeniser, task, 0)?;
-    Ok(Texts { loader: AnyLoader::Tokens(loader), words: (task == Task::Label).then_some(words) })
+    Ok(Texts { loader: AnyLoader::Tokens(loader), words: (task == Task::Label).then_some(words), cut })
 }
 
 /// How a run's model reads pictures.

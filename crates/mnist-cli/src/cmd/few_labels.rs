@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use mnist_train::{
     TrainError,
     data::TrainingData,
-    evaluate::{SplitName, load_split},
+    evaluate::{SplitName, load_split, whole},
     few_labels::{self, Cell, Figure, percent},
     figures::Figures,
     finetune::Source,
@@ -49,6 +49,10 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
         let sets = [&source.structure()[..], &args.set, extra].concat();
         Run::resolve_over(source.defaults()?, Some((&recipe.text, &recipe.origin)), &sets)
     };
+    // Sets of settings among which validation picks.
+    let rates: Vec<String> =
+        args.rates.iter().map(|rate| format!("schedule.learning_rate={rate:?}")).collect();
+    rates.iter().try_for_each(|rate| resolve(std::slice::from_ref(rate)).map(|_| ()))?;
     let mut facts = None;
     let ways = ways(&args.ways, &source, |way| {
         let run = resolve(&[format!("finetune.method={way}")])?;
@@ -64,7 +68,11 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     let cells = out.join("cells");
     fs::create_dir_all(&cells).map_err(TrainError::io("make the directory", &cells))?;
     let reason = ": its table was begun with other settings or another encoder; choose another --out";
-    belongs(&out, "settings.toml", &toml::to_string(&resolve(&[])?.to_table()?)?, reason)?;
+    let mut settings = toml::to_string(&resolve(&[])?.to_table()?)?;
+    if !rates.is_empty() {
+        settings += &format!("# one of: {}\n", rates.join(", "));
+    }
+    belongs(&out, "settings.toml", &settings, reason)?;
 
     let stop = stop::listen()?;
     let mut features: Option<[Features; 3]> = None;
@@ -82,13 +90,19 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
                 let cell = if PROBES.contains(&way.as_str()) {
                     probed(way, labels, seed, &mut features, &source, &place, common)?
                 } else {
-                    let run = resolve(&[
+                    let sets = vec![
                         format!("finetune.method={way}"),
                         format!("data.labels={labels}"),
                         format!("seed={seed}"),
-                    ])?;
-                    let work = out.join("training");
-                    let Some(cell) = trained(way, run, &work, &source, &stop, &place, common)? else {
+                    ];
+                    let mut runs = vec![resolve(&sets)?];
+                    if !rates.is_empty() {
+                        let with = |rate: &String| resolve(&[&sets[..], std::slice::from_ref(rate)].concat());
+                        runs = rates.iter().map(with).collect::<Result<_, _>>()?;
+                    }
+                    let Some(cell) =
+                        best_of(way, runs, &out.join("training"), &source, &stop, &place, common)?
+                    else {
                         continue; // stopped
                     };
                     cell
@@ -151,6 +165,30 @@ fn report(out: &Path, cells: &[Cell], name: &str, figure: Figure) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
+/// Trains each of some runs, at least one, and keeps the best on validation, of equals the first; `None` if it was
+/// stopped.
+fn best_of(
+    way: &str,
+    runs: Vec<Run>,
+    work: &PathBuf,
+    source: &Source,
+    stop: &std::sync::atomic::AtomicBool,
+    place: &Place,
+    common: &Common,
+) -> Result<Option<Cell>> {
+    let several = runs.len() > 1;
+    let mut best: Option<Cell> = None;
+    for run in runs {
+        let rate = run.schedule.learning_rate;
+        let Some(mut cell) = trained(way, run, work, source, stop, place, common)? else { return Ok(None) };
+        cell.learning_rate = several.then_some(rate);
+        if best.as_ref().is_none_or(|best| cell.valid > best.valid) {
+            best = Some(cell);
+        }
+    }
+    Ok(best)
+}
+
 /// Trains and measures one cell; `None` if it was stopped.
 fn trained(
     way: &str,
@@ -193,6 +231,7 @@ fn trained(
         valid: state.best.map_or(f64::NAN, |best| best.score),
         test: evaluation.accuracy,
         test_f1: evaluation.macro_f1,
+        learning_rate: None,
     }))
 }
 
@@ -214,12 +253,10 @@ impl Job for Measured<'_> {
 
 /// The run that an encoder is of, whose data probes need.
 fn run_of(source: &Source) -> Result<&SavedRun> {
-    if source.given.is_some() {
-        let wanted = "probes read images, not tokens; say --ways scratch,full,head,lora";
-        return Err(UsageError(wanted.into()).into());
-    }
     let wanted = "probes need a run: a file of weights does not say of what data it is; say --ways scratch,full,head,lora";
-    source.saved.as_ref().ok_or_else(|| UsageError(wanted.into()).into())
+    let saved = source.saved.as_ref().ok_or_else(|| UsageError(wanted.into()))?;
+    whole(saved)?;
+    Ok(saved)
 }
 
 /// A probe of the encoder's features, which are computed once.
@@ -244,5 +281,7 @@ fn probed(
     let splits = Splits { train: &drawn, valid, test };
     let found =
         if way == "knn" { probe::neighbours(splits, classes) } else { probe::logistic(splits, classes) };
-    Ok(Cell { way: way.into(), labels, seed, valid: found.valid, test: found.test, test_f1: found.test_f1 })
+    let way = way.into();
+    let (valid, test, test_f1) = (found.valid, found.test, found.test_f1);
+    Ok(Cell { way, labels, seed, valid, test, test_f1, learning_rate: None })
 }

@@ -9,7 +9,7 @@ use mnist_train::{
     TrainError,
     data::AnyLoader,
     publish::load_model,
-    questions::{self, Pictures, Texts},
+    questions::{self, Cut, Pictures, Texts},
     registry::Trained,
     rundir::{RunDir, SavedRun},
 };
@@ -73,6 +73,12 @@ impl Job for Answers<'_> {
         let classes = saved.facts.classes.len().max(1);
         if !args.text.is_empty() {
             let texts = questions::texts(saved, dir.path(), &args.text)?;
+            for Cut { text, tokens, read } in &texts.cut {
+                eprintln!(
+                    "warning: text {} has {tokens} tokens; its class is that of the first {read}, the model's context",
+                    text + 1
+                );
+            }
             let model = load_model::<B>(dir, saved, main)?;
             let found = self.probabilities(&*model, &texts.loader, main)?;
             self.texts(&mut out, &texts, found.chunks_exact(classes))?;

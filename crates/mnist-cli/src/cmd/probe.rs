@@ -4,7 +4,7 @@ use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::Result;
 use mnist_train::{
-    evaluate::{SplitName, load_split},
+    evaluate::{SplitName, load_for_features},
     few_labels::{Mean, percent},
     probe::{self, Features, Probed, Splits},
     publish::load_model,
@@ -64,7 +64,7 @@ impl Job for Encode<'_> {
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
         let model = load_model::<B>(self.dir, self.saved, main)?;
         let of = |split| -> Result<Features> {
-            let data = load_split(self.saved, split, self.data_dir, self.dir.path())?;
+            let data = load_for_features(self.saved, split, self.data_dir, self.dir.path())?;
             Ok(Features::of(&*model, &data, main)?)
         };
         Ok([of(SplitName::Train)?, of(SplitName::Valid)?, of(SplitName::Test)?])

@@ -7,7 +7,7 @@
 
 use burn::{
     module::Module,
-    tensor::{Tensor, TensorData, backend::Backend},
+    tensor::{Tensor, backend::Backend},
 };
 use cpu_ops::{cross_entropy, cross_entropy_per_sample, softmax};
 use mnist_data::{HostTokens, Tokens};
@@ -124,19 +124,13 @@ impl<B: Backend> ClassifyTokens<B> {
 
     /// Features `[batch, width]` of such sequences.
     fn encoded(&self, batch: &Tokens<B>) -> Tensor<B, 2> {
+        if !self.first {
+            return self.net.mean(batch);
+        }
         let lengths = batch.lengths.as_ref();
         let x = self.net.forward(batch.tokens.clone(), batch.segments.clone(), lengths);
-        let [size, length, width] = x.dims(); // [batch, length, width]
-        if self.first {
-            return x.narrow(1, 0, 1).reshape([size, width]);
-        }
-        let Some(lengths) = lengths else { return x.mean_dim(1).reshape([size, width]) };
-        let mut shares = vec![0.0_f32; size * length];
-        for (row, &real) in shares.chunks_exact_mut(length.max(1)).zip(lengths.iter()) {
-            row[..real].fill(1.0 / real.max(1) as f32);
-        }
-        let shares = Tensor::<B, 3>::from_data(TensorData::new(shares, [size, 1, length]), &x.device());
-        shares.matmul(x).reshape([size, width])
+        let [size, _, width] = x.dims(); // [batch, length, width]
+        x.narrow(1, 0, 1).reshape([size, width])
     }
 }
 

@@ -216,6 +216,10 @@ impl<B: Backend> Objective<B> for LanguageModel<B> {
         vec![Picture { name: "samples", images, columns: 8 }]
     }
 
+    fn features(&self, batch: Tokens<B>) -> Option<Tensor<B, 2>> {
+        Some(self.net.mean(&batch))
+    }
+
     fn generate(&self, request: &GenerateRequest, _device: &B::Device) -> Option<Generated<B>> {
         Some(Generated::Tokens(self.continued(request)))
     }

@@ -289,6 +289,10 @@ impl<B: Backend> Objective<B> for Masked<B> {
         vec![Picture { name: "masked-predicted-true", ..side_by_side(all) }]
     }
 
+    fn features(&self, batch: Tokens<B>) -> Option<Tensor<B, 2>> {
+        Some(self.net.mean(&batch))
+    }
+
     fn generate(&self, request: &GenerateRequest, _device: &B::Device) -> Option<Generated<B>> {
         Some(Generated::Tokens(self.unmasked(request)))
     }

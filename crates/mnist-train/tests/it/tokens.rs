@@ -5,8 +5,9 @@ use burn_flex::Flex;
 use mnist_model::generate::{GenerateRequest, Generated};
 use mnist_train::{
     TrainError,
-    data::TrainingData,
-    evaluate::{SplitName, load_split},
+    data::{AnyLoader, TrainingData},
+    evaluate::{SplitName, load_for_features, load_split},
+    probe::Features,
     registry,
     token_data::{Coder, PATCHES, TOKENISER},
 };
@@ -41,6 +42,18 @@ fn text_runs_keep_their_tokeniser_measure_in_bytes_and_resume_to_the_same_bits()
     assert_eq!(names, ["bits_per_byte", "nats_per_token", "perplexity_per_token"]);
     assert!((scores["nats_per_token"].exp() - scores["perplexity_per_token"]).abs() < 1e-9);
     assert!((2.0..8.0).contains(&scores["bits_per_byte"]), "{scores:?}");
+
+    // For a probe each verse is read whole, with its testament; what stands beside it in a batch changes nothing.
+    let verses = load_for_features(&lab.saved, SplitName::Valid, None, lab.dir.path()).unwrap();
+    let features = |count| Features::of(&*model, &verses.clone().first(count), &device).unwrap();
+    let (some, more) = (features(3), features(9));
+    assert_eq!((some.width, more.labels.len()), (lab.saved.run.transformer.width, 9));
+    assert!(some.values.iter().zip(&more.values).all(|(a, b)| (a - b).abs() < 1e-5));
+    assert_eq!(some.values.len(), 3 * some.width);
+    let AnyLoader::Tokens(all) = &verses else { panic!("not tokens") };
+    assert_eq!(all.len(), 1370);
+    let new = all.source().labels().iter().filter(|&&label| label == 1).count();
+    assert_eq!(new, 708, "verses of the New Testament");
 
     let request = GenerateRequest { count: 2, start: vec![10, 11], length: 5, ..Default::default() };
     let Some(Generated::Tokens(rows)) = model.generate(&request, &Default::default()) else {
