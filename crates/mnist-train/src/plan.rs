@@ -32,7 +32,7 @@ use crate::{
 const VALUE: u64 = 4;
 
 /// Passes over the largest number of examples, at most.
-const MOST_REPEATS: usize = 256;
+const MOST_REPEATS: usize = 64;
 
 /// What a run will take.
 #[derive(Serialize, Clone, Debug, PartialEq)]
