@@ -19,7 +19,7 @@ use burn_flex::Flex;
 use burn_ndarray::NdArray;
 use mnist_data::{Examples, HostBatch};
 use mnist_model::{
-    nets::NetSettings,
+    nets::{EncoderConfig, NetSettings},
     objectives::{Classify, ClassifyConfig, Objective, ObjectiveConfig, Progress},
     parameters::parameters,
 };
@@ -144,16 +144,13 @@ where
         *sets.last_mut().unwrap() = format!("net={net}");
         let run = Run::resolve(None, &sets).unwrap();
         let data = TrainingData::load(&run, None).unwrap();
-        let config = ClassifyConfig {
-            net: run.net.clone(),
-            nets: run.nets.clone(),
-            size: data.facts.size,
-            classes: data.facts.classes.len(),
-            mean: data.facts.mean,
-            std: data.facts.std,
-            settings: run.classify.clone(),
-            lora: None,
+        let facts = &data.facts;
+        let encoder = EncoderConfig {
+            mean: facts.mean,
+            std: facts.std,
+            ..EncoderConfig::new(&run.net, run.nets.clone(), facts.size)
         };
+        let config = ClassifyConfig { encoder, classes: facts.classes.len(), settings: run.classify.clone() };
         let [loader, _valid] = data.loaders::<HostBatch>().unwrap();
         let batches: Vec<HostBatch> = loader.epoch(0, 0).take(STEPS).collect();
         assert_eq!(batches.len(), STEPS);

@@ -94,6 +94,17 @@ fn train_evaluate_predict() {
     }
     let report = String::from_utf8(home.file("a", "report.html")).unwrap();
     assert!(report.contains("mlp") && !report.contains("src=\"http"));
+    let card = String::from_utf8(home.file("a", "model-card.md")).unwrap();
+    let accuracy = said.lines().find_map(|line| line.strip_prefix("test accuracy ")).unwrap();
+    let accuracy = accuracy.split(" (").next().unwrap();
+    for wanted in [accuracy, "95 % interval", "CC BY-SA 3.0", "| 7 |", "mnist-cli predict a picture.png"] {
+        assert!(card.contains(wanted), "{wanted:?} is not in {card}");
+    }
+    // What the card says: run.toml is a recipe as well.
+    let again = home.runs().join("a/run.toml").display().to_string();
+    home.ok(&["train", &again, "--name", "b"]);
+    assert!(home.file("a", "model.safetensors") == home.file("b", "model.safetensors"));
+    fs::remove_dir_all(home.runs().join("b")).unwrap();
 
     // One JSON object with the promised keys, and figures that follow from the predictions.
     let csv = home.0.path().join("p.csv");

@@ -31,6 +31,7 @@ use crate::{
     error::{Result, TrainError},
     foreign,
     publish::finished,
+    run::Run,
     rundir::{RunDir, SavedRun},
     tensors::{flatten, unflatten_trained},
     token_data::{Given, TokenSettings, Tokenisation},
@@ -178,6 +179,15 @@ impl FinetuneSettings {
         }
         parameters.into_iter().zip(values).filter(|(p, _)| !is_adapter(&p.path)).unzip()
     }
+}
+
+/// The net of a run on images with its settings; dropout is no part of its structure.
+fn net_structure(run: &Run) -> Vec<String> {
+    let net = &run.net;
+    let all = run.to_table().unwrap_or_default();
+    let own = all.get(net).and_then(|own| own.as_table()).into_iter().flatten();
+    let own = own.filter(|(key, _)| *key != "dropout").map(|(key, value)| format!("{net}.{key}={value}"));
+    std::iter::once(format!("net={net}")).chain(own).collect()
 }
 
 /// A tensor's name inside its encoder: without `net.` and, where it is there, the name of the kind of net.
@@ -331,12 +341,11 @@ impl Source {
         Ok(table)
     }
 
-    /// Settings, as `key=value`, that a model has to have to start from a run on tokens, whatever a recipe says: how
-    /// it reads, and the sizes of its Transformer. None for other sources.
+    /// Settings, as `key=value`, that a model has to have to start from a run, whatever a recipe says: its net with its
+    /// sizes, and how a run on tokens reads. None for files.
     pub fn structure(&self) -> Vec<String> {
-        let (Some(saved), Some(Given { settings, .. })) = (&self.saved, &self.given) else {
-            return Vec::new();
-        };
+        let Some(saved) = &self.saved else { return Vec::new() };
+        let Some(Given { settings, .. }) = &self.given else { return net_structure(&saved.run) };
         let TokenNetSettings { width, heads, layers, hidden, dropout: _ } = saved.run.transformer;
         let TokenSettings { tokeniser, vocabulary, context, patch, codebook } = settings;
         let tokeniser = if *tokeniser == Tokenisation::Bytes { "bytes" } else { "bpe" };

@@ -15,6 +15,7 @@
 //! ```
 
 mod adapt;
+pub mod card;
 pub mod checkpoint;
 pub mod compare;
 pub mod data;

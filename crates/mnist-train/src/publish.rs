@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use burn::tensor::backend::Backend;
 
 use crate::{
+    card,
     data::AnyLoader,
     error::{Result, TrainError},
     evaluate::{SplitName, load_split, worst_mistakes},
@@ -20,7 +21,8 @@ use crate::{
 /// Mistakes shown in the report.
 const MISTAKES: usize = 40;
 
-/// Evaluates the run's chosen weights on the test split and writes evaluation.json, pictures, curves.png, report.html.
+/// Evaluates the run's chosen weights on the test split and writes evaluation.json, pictures, curves.png, report.html
+/// and model-card.md.
 ///
 /// # Errors
 /// [`TrainError::Unfinished`] without model.safetensors; what loading, evaluating and writing can meet.
@@ -72,6 +74,7 @@ pub fn publish<B: Backend>(
         pictures: &pictures,
     })?;
     write_whole(&dir.report(), html.as_bytes())?;
+    write_whole(&dir.card(), card::markdown(&dir.name(), saved, &figures).as_bytes())?;
     Ok(figures)
 }
 

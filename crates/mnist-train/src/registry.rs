@@ -7,6 +7,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use mnist_data::{Binarise, Examples, Task};
 use mnist_model::{
     generate::{GenerateRequest, Generated},
+    nets::EncoderConfig,
     objectives::{
         AutoencoderConfig, ChosenBy, ClassifyConfig, ClassifyTokensConfig, ContrastiveConfig, FixmatchConfig,
         GanConfig, LabelSequenceConfig, LanguageModelConfig, MaskedConfig, Objective, ObjectiveConfig,
@@ -49,22 +50,24 @@ trait FromRun: ObjectiveConfig + Sized {
     }
 }
 
+/// The encoder of a run on images.
+fn encoder(run: &Run, facts: &Facts) -> EncoderConfig {
+    let &Facts { size, mean, std, .. } = facts;
+    EncoderConfig { mean, std, ..EncoderConfig::new(&run.net, run.nets.clone(), size) }
+}
+
+/// As [`encoder`], with what fine-tuning learns beside it.
+fn adapted(run: &Run, facts: &Facts) -> EncoderConfig {
+    EncoderConfig { lora: run.finetune.lora(), ..encoder(run, facts) }
+}
+
 impl FromRun for ClassifyConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
-        Self {
-            net: run.net.clone(),
-            nets: run.nets.clone(),
-            size: facts.size,
-            classes: facts.classes.len(),
-            mean: facts.mean,
-            std: facts.std,
-            settings: run.classify.clone(),
-            lora: None,
-        }
+        Self { encoder: encoder(run, facts), classes: facts.classes.len(), settings: run.classify.clone() }
     }
 
     fn in_training(run: &Run, facts: &Facts) -> Self {
-        Self { lora: run.finetune.lora(), ..Self::from_run(run, facts) }
+        Self { encoder: adapted(run, facts), ..Self::from_run(run, facts) }
     }
 
     fn prepare(run: &Run, loader: AnyLoader) -> AnyLoader {
@@ -177,27 +180,13 @@ where
 
 impl FromRun for AutoencoderConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
-        Self {
-            net: run.net.clone(),
-            nets: run.nets.clone(),
-            size: facts.size,
-            mean: facts.mean,
-            std: facts.std,
-            settings: run.autoencoder.clone(),
-        }
+        Self { encoder: encoder(run, facts), settings: run.autoencoder.clone() }
     }
 }
 
 impl FromRun for ContrastiveConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
-        Self {
-            net: run.net.clone(),
-            nets: run.nets.clone(),
-            size: facts.size,
-            mean: facts.mean,
-            std: facts.std,
-            settings: run.contrastive.clone(),
-        }
+        Self { encoder: encoder(run, facts), settings: run.contrastive.clone() }
     }
 
     /// Two views of each image under the run's distortions.
@@ -239,25 +228,14 @@ impl FromRun for FixmatchConfig {
 
 impl FromRun for GanConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
-        Self {
-            net: run.net.clone(),
-            nets: run.nets.clone(),
-            size: facts.size,
-            mean: facts.mean,
-            std: facts.std,
-            settings: run.gan.clone(),
-        }
+        Self { encoder: encoder(run, facts), settings: run.gan.clone() }
     }
 }
 
 impl FromRun for VaeConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
         Self {
-            net: run.net.clone(),
-            nets: run.nets.clone(),
-            size: facts.size,
-            mean: facts.mean,
-            std: facts.std,
+            encoder: encoder(run, facts),
             black_and_white: run.data.binarise != Binarise::None,
             settings: run.vae.clone(),
         }
@@ -390,19 +368,11 @@ impl FromRun for LabelSequenceConfig {
 
 impl FromRun for RegressionConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
-        Self {
-            net: run.net.clone(),
-            nets: run.nets.clone(),
-            size: facts.size,
-            classes: facts.classes.len(),
-            mean: facts.mean,
-            std: facts.std,
-            lora: None,
-        }
+        Self { encoder: encoder(run, facts), classes: facts.classes.len() }
     }
 
     fn in_training(run: &Run, facts: &Facts) -> Self {
-        Self { lora: run.finetune.lora(), ..Self::from_run(run, facts) }
+        Self { encoder: adapted(run, facts), ..Self::from_run(run, facts) }
     }
 
     fn prepare(run: &Run, loader: AnyLoader) -> AnyLoader {

@@ -7,7 +7,7 @@
 //!           checkpoints/       step-00000860/{tensors.safetensors, state.json}
 //!           model.safetensors  the chosen weights
 //!           evaluation.json    figures of the test split
-//!           curves.png  report.html
+//!           curves.png  report.html  model-card.md
 //!           tokenizer.json, patches.json   how tokens are made, where the objective learns from such
 //!           pictures/          where the objective draws: NAME.png at the end, epoch-0003-NAME.png on the way
 //! ```
@@ -290,6 +290,11 @@ impl RunDir {
     /// report.html.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.html")
+    }
+
+    /// model-card.md.
+    pub fn card(&self) -> PathBuf {
+        self.path.join("model-card.md")
     }
 
     /// curves.png.

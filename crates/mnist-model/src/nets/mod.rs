@@ -4,6 +4,7 @@
 #![allow(clippy::large_enum_variant)]
 
 mod cnn;
+mod encoder;
 mod mlp;
 mod pytorch_example;
 mod resnet;
@@ -11,6 +12,7 @@ mod resnet18;
 mod vit;
 
 pub use cnn::{Cnn, CnnConfig};
+pub use encoder::EncoderConfig;
 pub use mlp::{Mlp, MlpConfig};
 pub use pytorch_example::{PytorchExample, PytorchExampleConfig};
 pub use resnet::{Resnet, ResnetConfig};
@@ -105,24 +107,6 @@ macro_rules! nets {
                 match name {
                     $(stringify!($name) => Ok(Net::$net(self.$name.init(size, device))),)*
                     _ => Err(unknown(name)),
-                }
-            }
-
-            /// As [`NetSettings::init`], with something to learn beside its frozen linear layers if asked for.
-            ///
-            /// # Errors
-            /// As [`NetSettings::check`]; a net without such layers, a rank that does not fit one.
-            pub fn adapted<B: Backend>(
-                &self,
-                name: &str,
-                size: [usize; 2],
-                lora: Option<&LoraConfig>,
-                device: &B::Device,
-            ) -> Result<Net<B>, String> {
-                let net = self.init(name, size, device)?;
-                match lora {
-                    Some(lora) => net.adapt(lora).map_err(|e| format!("LoRA on the net {name}: {e}")),
-                    None => Ok(net),
                 }
             }
         }

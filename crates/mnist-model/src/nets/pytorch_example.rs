@@ -100,22 +100,18 @@ fn unpadded<B: Backend>(conv: &Conv<B>, x: Tensor<B, 4>, then: Conv2dOptions) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{objectives::ClassifyConfig, objectives::ObjectiveConfig, parameters::parameter_count};
+    use crate::{
+        nets::EncoderConfig,
+        objectives::{ClassifyConfig, ObjectiveConfig},
+        parameters::parameter_count,
+    };
     use burn_flex::Flex;
 
     #[test]
     fn with_a_head_it_has_as_many_parameters_as_in_pytorch() {
         // sum(p.numel() for p in Net().parameters()) of the example
-        let config = ClassifyConfig {
-            net: "pytorch_example_cnn".into(),
-            nets: Default::default(),
-            size: [28, 28],
-            classes: 10,
-            mean: 0.0,
-            std: 1.0,
-            settings: Default::default(),
-            lora: None,
-        };
+        let encoder = EncoderConfig::new("pytorch_example_cnn", Default::default(), [28, 28]);
+        let config = ClassifyConfig { encoder, classes: 10, settings: Default::default() };
         let model = config.init::<Flex>(&Default::default()).unwrap();
         assert_eq!(parameter_count(&model), 1_199_882);
     }

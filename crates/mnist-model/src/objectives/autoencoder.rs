@@ -14,7 +14,7 @@ use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Picture, Progress, Sco
 use crate::{
     blocks::{Linear, output_linear},
     decoder::{Decoder, DecoderConfig},
-    nets::{Encoder, Net, NetSettings, at_least_one, share},
+    nets::{Encoder, EncoderConfig, Net, at_least_one, share},
 };
 
 /// Settings of the objective that a recipe may set.
@@ -40,16 +40,8 @@ impl Default for AutoencoderSettings {
 /// All that makes an [`Autoencoder`].
 #[derive(Clone, Debug)]
 pub struct AutoencoderConfig {
-    /// Name of the encoder in the table of nets.
-    pub net: String,
-    /// Settings of the nets.
-    pub nets: NetSettings,
-    /// Height and width of the images, in pixels.
-    pub size: [usize; 2],
-    /// Mean of the training pixels (in 0-1), taken off every pixel that is read.
-    pub mean: f32,
-    /// Standard deviation of the training pixels (in 0-1), by which they are divided.
-    pub std: f32,
+    /// The encoder.
+    pub encoder: EncoderConfig,
     /// What a recipe may set.
     pub settings: AutoencoderSettings,
 }
@@ -77,25 +69,25 @@ impl ObjectiveConfig for AutoencoderConfig {
 
     fn check(&self) -> Result<(), String> {
         let AutoencoderSettings { bottleneck, masked, noise, decoder } = &self.settings;
-        self.nets.check(&self.net, self.size)?;
+        self.encoder.check()?;
         at_least_one("autoencoder.bottleneck", &[*bottleneck])?;
         share("autoencoder.masked", *masked)?;
         if !(0.0..=10.0).contains(noise) {
             return Err(format!("`autoencoder.noise` is {noise}; it has to be 0 to 10"));
         }
-        decoder.check(*bottleneck, self.size).map_err(|e| format!("autoencoder.{e}"))
+        decoder.check(*bottleneck, self.encoder.size).map_err(|e| format!("autoencoder.{e}"))
     }
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Autoencoder<B>, String> {
         self.check()?;
         let AutoencoderSettings { bottleneck, masked, noise, ref decoder } = self.settings;
-        let net = self.nets.init(&self.net, self.size, device)?;
+        let net = self.encoder.init(device)?;
         Ok(Autoencoder {
             code: output_linear(net.width(), bottleneck, device),
             net,
-            decoder: decoder.init(bottleneck, self.size, device),
-            mean: self.mean,
-            std: self.std,
+            decoder: decoder.init(bottleneck, self.encoder.size, device),
+            mean: self.encoder.mean,
+            std: self.encoder.std,
             masked,
             noise,
         })

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CLASS, ChosenBy, Losses, Objective, ObjectiveConfig, Part, Progress, Score, hits, predicted};
 use crate::{
-    blocks::{Linear, LoraConfig, output_linear},
-    nets::{Encoder, Net, NetSettings},
+    blocks::{Linear, output_linear},
+    nets::{Encoder, EncoderConfig, Net},
 };
 
 /// Settings of the classification objective that a recipe may set.
@@ -41,22 +41,12 @@ pub enum ClassifyLoss {
 /// All that makes a [`Classify`].
 #[derive(Clone, Debug)]
 pub struct ClassifyConfig {
-    /// Name of the encoder in the table of nets.
-    pub net: String,
-    /// Settings of the nets.
-    pub nets: NetSettings,
-    /// Height and width of the images, in pixels.
-    pub size: [usize; 2],
+    /// The encoder.
+    pub encoder: EncoderConfig,
     /// Number of classes.
     pub classes: usize,
-    /// Mean of the training pixels (in 0-1), taken off every pixel.
-    pub mean: f32,
-    /// Standard deviation of the training pixels (in 0-1), by which every pixel is divided.
-    pub std: f32,
     /// What a recipe may set.
     pub settings: ClassifySettings,
-    /// What is learned beside the encoder's frozen linear layers, if anything is.
-    pub lora: Option<LoraConfig>,
 }
 
 /// An encoder with a linear head: class scores for images.
@@ -80,7 +70,7 @@ impl ObjectiveConfig for ClassifyConfig {
     const LABELS: bool = true;
 
     fn check(&self) -> Result<(), String> {
-        self.nets.check(&self.net, self.size)?;
+        self.encoder.check()?;
         if !(0.0..1.0).contains(&self.settings.label_smoothing) {
             return Err(format!(
                 "`classify.label_smoothing` is {}; it has to be at least 0 and below 1",
@@ -92,13 +82,13 @@ impl ObjectiveConfig for ClassifyConfig {
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Classify<B>, String> {
         self.check()?;
-        let net = self.nets.adapted(&self.net, self.size, self.lora.as_ref(), device)?;
+        let net = self.encoder.init(device)?;
         let head = output_linear(net.width(), self.classes, device);
         Ok(Classify {
             net,
             head,
-            mean: self.mean,
-            std: self.std,
+            mean: self.encoder.mean,
+            std: self.encoder.std,
             label_smoothing: self.settings.label_smoothing,
             squared: self.settings.loss == ClassifyLoss::SquaredError,
         })

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Picture, Progress, Score, side_by_side};
 use crate::{
     blocks::{Linear, hidden_linear, output_linear},
-    nets::{Encoder, Net, NetSettings, at_least_one},
+    nets::{Encoder, EncoderConfig, Net, at_least_one},
 };
 
 /// Views of each image.
@@ -44,16 +44,8 @@ impl Default for ContrastiveSettings {
 /// All that makes a [`Contrastive`].
 #[derive(Clone, Debug)]
 pub struct ContrastiveConfig {
-    /// Name of the encoder in the table of nets.
-    pub net: String,
-    /// Settings of the nets.
-    pub nets: NetSettings,
-    /// Height and width of the images, in pixels.
-    pub size: [usize; 2],
-    /// Mean of the training pixels (in 0-1), taken off every pixel.
-    pub mean: f32,
-    /// Standard deviation of the training pixels (in 0-1), by which every pixel is divided.
-    pub std: f32,
+    /// The encoder.
+    pub encoder: EncoderConfig,
     /// What a recipe may set.
     pub settings: ContrastiveSettings,
 }
@@ -80,7 +72,7 @@ impl ObjectiveConfig for ContrastiveConfig {
 
     fn check(&self) -> Result<(), String> {
         let &ContrastiveSettings { temperature, hidden, projection } = &self.settings;
-        self.nets.check(&self.net, self.size)?;
+        self.encoder.check()?;
         at_least_one("contrastive.hidden", &[hidden])?;
         at_least_one("contrastive.projection", &[projection])?;
         if !(0.001..=100.0).contains(&temperature) {
@@ -92,13 +84,13 @@ impl ObjectiveConfig for ContrastiveConfig {
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Contrastive<B>, String> {
         self.check()?;
         let ContrastiveSettings { temperature, hidden, projection } = self.settings;
-        let net = self.nets.init(&self.net, self.size, device)?;
+        let net = self.encoder.init(device)?;
         Ok(Contrastive {
             hidden: hidden_linear(net.width(), hidden, device),
             net,
             projection: output_linear(hidden, projection, device),
-            mean: self.mean,
-            std: self.std,
+            mean: self.encoder.mean,
+            std: self.encoder.std,
             temperature,
         })
     }
@@ -180,6 +172,7 @@ mod tests {
     use burn_flex::Flex;
 
     use super::*;
+    use crate::nets::{MlpConfig, NetSettings};
 
     /// The loss of projections that are given, by the paper's equation 1:
     ///
@@ -193,15 +186,9 @@ mod tests {
     #[test]
     fn the_loss_is_the_papers() {
         let device = Default::default();
+        let nets = NetSettings { mlp: MlpConfig { hidden: vec![3], dropout: 0.0 }, ..Default::default() };
         let config = ContrastiveConfig {
-            net: "mlp".into(),
-            nets: NetSettings {
-                mlp: crate::nets::MlpConfig { hidden: vec![3], dropout: 0.0 },
-                ..Default::default()
-            },
-            size: [1, 3],
-            mean: 0.0,
-            std: 1.0,
+            encoder: EncoderConfig::new("mlp", nets, [1, 3]),
             settings: ContrastiveSettings { temperature: 0.5, hidden: 6, projection: 3 },
         };
         let model = config.init::<Flex>(&device).unwrap();

@@ -230,20 +230,12 @@ mod tests {
     use burn_flex::Flex;
 
     use super::*;
-    use crate::nets::{MlpConfig, NetSettings};
+    use crate::nets::{EncoderConfig, MlpConfig, NetSettings};
 
     fn config() -> FixmatchConfig {
         let nets = NetSettings { mlp: MlpConfig { hidden: vec![3], dropout: 0.0 }, ..Default::default() };
-        let classify = ClassifyConfig {
-            net: "mlp".into(),
-            nets,
-            size: [1, 3],
-            classes: 3,
-            mean: 0.0,
-            std: 1.0,
-            settings: Default::default(),
-            lora: None,
-        };
+        let encoder = EncoderConfig::new("mlp", nets, [1, 3]);
+        let classify = ClassifyConfig { encoder, classes: 3, settings: Default::default() };
         let settings = FixmatchSettings { threshold: 0.7, labelled: 2, ..Default::default() };
         FixmatchConfig { classify, labels: 10, batch: 8, settings }
     }

@@ -26,7 +26,7 @@ use crate::generate::{GenerateRequest, Generated};
 use crate::{
     blocks::{Linear, output_linear},
     decoder::{Decoder, DecoderConfig},
-    nets::{Encoder, Net, NetSettings, at_least_one},
+    nets::{Encoder, EncoderConfig, Net, at_least_one},
 };
 
 /// Settings of the objective that a recipe may set.
@@ -63,16 +63,8 @@ impl Default for GanSettings {
 /// All that makes a [`Gan`].
 #[derive(Clone, Debug)]
 pub struct GanConfig {
-    /// Name of the discriminator's net in the table of nets.
-    pub net: String,
-    /// Settings of the nets.
-    pub nets: NetSettings,
-    /// Height and width of the images, in pixels.
-    pub size: [usize; 2],
-    /// Mean of the training pixels (in 0-1), taken off every pixel that the discriminator reads.
-    pub mean: f32,
-    /// Standard deviation of the training pixels (in 0-1), by which they are divided.
-    pub std: f32,
+    /// The discriminator's net.
+    pub encoder: EncoderConfig,
     /// What a recipe may set.
     pub settings: GanSettings,
 }
@@ -115,7 +107,7 @@ impl ObjectiveConfig for GanConfig {
 
     fn check(&self) -> Result<(), String> {
         let GanSettings { code, discriminator_rate, generator_rate, r1, sigma, decoder } = &self.settings;
-        self.nets.check(&self.net, self.size)?;
+        self.encoder.check()?;
         at_least_one("gan.code", &[*code])?;
         for (name, rate) in [("discriminator", discriminator_rate), ("generator", generator_rate)] {
             if !(*rate > 0.0 && *rate <= 100.0) {
@@ -128,20 +120,20 @@ impl ObjectiveConfig for GanConfig {
         if !(*sigma > 0.0 && *sigma <= 1.0) {
             return Err(format!("`gan.sigma` is {sigma}; it has to be above 0 and at most 1"));
         }
-        decoder.check(*code, self.size).map_err(|e| format!("gan.{e}"))
+        decoder.check(*code, self.encoder.size).map_err(|e| format!("gan.{e}"))
     }
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Gan<B>, String> {
         self.check()?;
         let GanSettings { code, r1, sigma, ref decoder, .. } = self.settings;
-        let net = self.nets.init(&self.net, self.size, device)?;
+        let net = self.encoder.init(device)?;
         Ok(Gan {
             head: output_linear(net.width(), 1, device),
             net,
-            generator: decoder.init(code, self.size, device),
+            generator: decoder.init(code, self.encoder.size, device),
             code,
-            mean: self.mean,
-            std: self.std,
+            mean: self.encoder.mean,
+            std: self.encoder.std,
             r1,
             sigma,
         })
@@ -239,19 +231,14 @@ mod tests {
     use burn_flex::Flex;
 
     use super::*;
+    use crate::nets::NetSettings;
 
     type Ad = Autodiff<Flex>;
 
     fn config() -> GanConfig {
         let settings = GanSettings { code: 3, r1: 2.0, ..Default::default() };
-        GanConfig {
-            net: "mlp".into(),
-            nets: NetSettings::default(),
-            size: [8, 8],
-            mean: 0.1,
-            std: 0.3,
-            settings,
-        }
+        let encoder = EncoderConfig::new("mlp", NetSettings::default(), [8, 8]);
+        GanConfig { encoder: EncoderConfig { mean: 0.1, std: 0.3, ..encoder }, settings }
     }
 
     fn images<B: Backend>(count: usize) -> Batch<B> {

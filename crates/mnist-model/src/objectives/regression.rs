@@ -14,27 +14,17 @@ use mnist_data::{Batch, HostBatch};
 
 use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Progress, Score};
 use crate::{
-    blocks::{Linear, LoraConfig, output_linear},
-    nets::{Encoder, Net, NetSettings},
+    blocks::{Linear, output_linear},
+    nets::{Encoder, EncoderConfig, Net},
 };
 
 /// All that makes a [`Regression`].
 #[derive(Clone, Debug)]
 pub struct RegressionConfig {
-    /// Name of the encoder in the table of nets.
-    pub net: String,
-    /// Settings of the nets.
-    pub nets: NetSettings,
-    /// Height and width of the images, in pixels.
-    pub size: [usize; 2],
+    /// The encoder.
+    pub encoder: EncoderConfig,
     /// Number of classes: values are 0 to one less.
     pub classes: usize,
-    /// Mean of the training pixels (in 0-1), taken off every pixel.
-    pub mean: f32,
-    /// Standard deviation of the training pixels (in 0-1), by which every pixel is divided.
-    pub std: f32,
-    /// What is learned beside the encoder's frozen linear layers, if anything is.
-    pub lora: Option<LoraConfig>,
 }
 
 /// An encoder with a head of one unit.
@@ -58,18 +48,18 @@ impl ObjectiveConfig for RegressionConfig {
     const LABELS: bool = true;
 
     fn check(&self) -> Result<(), String> {
-        self.nets.check(&self.net, self.size)
+        self.encoder.check()
     }
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Regression<B>, String> {
         self.check()?;
-        let net = self.nets.adapted(&self.net, self.size, self.lora.as_ref(), device)?;
+        let net = self.encoder.init(device)?;
         let count = self.classes.max(2) as f64;
         Ok(Regression {
             head: output_linear(net.width(), 1, device),
             net,
-            mean: self.mean,
-            std: self.std,
+            mean: self.encoder.mean,
+            std: self.encoder.std,
             middle: (count - 1.0) / 2.0,
             spread: ((count * count - 1.0) / 12.0).sqrt(),
         })
@@ -137,19 +127,13 @@ mod tests {
     use burn_flex::Flex;
 
     use super::*;
+    use crate::nets::NetSettings;
 
     /// By hand for a head of zeros, which answers 4.5; by scikit-learn `r2_score([1, 9, 4, 4], [4.5] * 4)`.
     #[test]
     fn errors_and_explained_variance() {
-        let config = RegressionConfig {
-            net: "mlp".into(),
-            nets: NetSettings::default(),
-            size: [28, 28],
-            classes: 10,
-            mean: 0.0,
-            std: 1.0,
-            lora: None,
-        };
+        let encoder = EncoderConfig::new("mlp", NetSettings::default(), [28, 28]);
+        let config = RegressionConfig { encoder, classes: 10 };
         let device = Default::default();
         let mut model = config.init::<Flex>(&device).unwrap();
         model.head.weight = model.head.weight.map(|weight| weight.zeros_like());

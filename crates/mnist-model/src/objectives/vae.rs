@@ -20,7 +20,7 @@ use crate::generate::{GenerateRequest, Generated};
 use crate::{
     blocks::{Linear, output_linear},
     decoder::{Decoder, DecoderConfig},
-    nets::{Encoder, Net, NetSettings, at_least_one},
+    nets::{Encoder, EncoderConfig, Net, at_least_one},
 };
 
 /// Settings of the objective that a recipe may set.
@@ -46,16 +46,8 @@ impl Default for VaeSettings {
 /// All that makes a [`Vae`].
 #[derive(Clone, Debug)]
 pub struct VaeConfig {
-    /// Name of the encoder in the table of nets.
-    pub net: String,
-    /// Settings of the nets.
-    pub nets: NetSettings,
-    /// Height and width of the images, in pixels.
-    pub size: [usize; 2],
-    /// Mean of the training pixels (in 0-1), taken off every pixel that is read.
-    pub mean: f32,
-    /// Standard deviation of the training pixels (in 0-1), by which they are divided.
-    pub std: f32,
+    /// The encoder.
+    pub encoder: EncoderConfig,
     /// Whether pixels are black or white: the likelihood is of such.
     pub black_and_white: bool,
     /// What a recipe may set.
@@ -87,7 +79,7 @@ impl ObjectiveConfig for VaeConfig {
 
     fn check(&self) -> Result<(), String> {
         let VaeSettings { code, beta, warmup, decoder } = &self.settings;
-        self.nets.check(&self.net, self.size)?;
+        self.encoder.check()?;
         at_least_one("vae.code", &[*code])?;
         if !(0.0..=1000.0).contains(beta) {
             return Err(format!("`vae.beta` is {beta}; it has to be 0 to 1000"));
@@ -102,20 +94,20 @@ impl ObjectiveConfig for VaeConfig {
                     .into(),
             );
         }
-        decoder.check(*code, self.size).map_err(|e| format!("vae.{e}"))
+        decoder.check(*code, self.encoder.size).map_err(|e| format!("vae.{e}"))
     }
 
     fn init<B: Backend>(&self, device: &B::Device) -> Result<Vae<B>, String> {
         self.check()?;
         let VaeSettings { code, beta, warmup, ref decoder } = self.settings;
-        let net = self.nets.init(&self.net, self.size, device)?;
+        let net = self.encoder.init(device)?;
         Ok(Vae {
             mean: output_linear(net.width(), code, device),
             log_variance: output_linear(net.width(), code, device),
             net,
-            decoder: decoder.init(code, self.size, device),
-            pixel_mean: self.mean,
-            pixel_std: self.std,
+            decoder: decoder.init(code, self.encoder.size, device),
+            pixel_mean: self.encoder.mean,
+            pixel_std: self.encoder.std,
             beta,
             warmup,
         })
@@ -308,18 +300,14 @@ mod tests {
     use burn_flex::Flex;
 
     use super::*;
+    use crate::nets::NetSettings;
 
     fn config() -> VaeConfig {
-        let nets = NetSettings::default();
-        let settings = VaeSettings { code: 3, ..Default::default() };
+        let encoder = EncoderConfig::new("mlp", NetSettings::default(), [8, 8]);
         VaeConfig {
-            net: "mlp".into(),
-            nets,
-            size: [8, 8],
-            mean: 0.1,
-            std: 0.3,
+            encoder: EncoderConfig { mean: 0.1, std: 0.3, ..encoder },
             black_and_white: true,
-            settings,
+            settings: VaeSettings { code: 3, ..Default::default() },
         }
     }
 

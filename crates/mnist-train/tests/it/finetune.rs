@@ -9,6 +9,7 @@ use mnist_train::{
     learner::Outcome,
     log::read_metrics,
     registry,
+    run::Run,
 };
 
 use crate::common::{Lab, alone, settings};
@@ -63,6 +64,32 @@ fn tuning(from: &Lab, method: &str, sets: &[&str]) -> Lab {
     let mut lab = Lab::new(settings(&[&small(&from.run.net)[..], &own, sets].concat()));
     lab.source = Some(Source::find(path, "".as_ref()).unwrap());
     lab
+}
+
+#[test]
+fn the_sources_net_goes_before_a_recipes() {
+    let _alone = alone();
+    for (net, _) in NetSettings::TABLE {
+        let from = pretrained(net);
+        let source = Source::find(from.dir.path().to_str().unwrap(), "".as_ref()).unwrap();
+        let recipe =
+            "net = \"cnn\"\n[cnn]\nchannels = [3]\nkernels = [3]\ndropout = 0.4\n[mlp]\ndropout = 0.4\n";
+        let recipe = Some((recipe, "recipe.toml".as_ref()));
+        let run = Run::resolve_over(source.defaults().unwrap(), recipe, &source.structure()).unwrap();
+        let [mut wanted, mut found] = [&from.run, &run].map(|run| run.nets.clone());
+        assert_eq!(run.net, *net);
+        // A recipe may say how much is dropped out, and what nets would be that are not used.
+        for nets in [&mut wanted, &mut found] {
+            nets.mlp.dropout = 0.0;
+            nets.cnn.dropout = 0.0;
+            if *net != "cnn" {
+                nets.cnn = Default::default();
+            }
+        }
+        assert_eq!(format!("{wanted:?}"), format!("{found:?}"), "{net}");
+        let dropout = if *net == "cnn" { run.nets.cnn.dropout } else { run.nets.mlp.dropout };
+        assert_eq!(dropout, 0.4, "{net}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_flex::Flex;
 use mnist_model::{
-    nets::{Encoder, NetSettings, Resnet18Config},
+    nets::{Encoder, EncoderConfig, NetSettings, Resnet18Config},
     objectives::{ClassifyConfig, ObjectiveConfig},
     parameters::parameters,
 };
@@ -30,16 +30,9 @@ fn image() -> Tensor<Flex, 4> {
 fn logits(file: &str, channels: usize, images: Tensor<Flex, 4>) -> Vec<f32> {
     let device = Default::default();
     Flex::seed(&device, 1);
-    let config = ClassifyConfig {
-        net: "resnet18".into(),
-        nets: NetSettings { resnet18: Resnet18Config { channels, width: 4 }, ..Default::default() },
-        size: [40, 36],
-        classes: CLASSES,
-        mean: 0.0,
-        std: 1.0,
-        settings: Default::default(),
-        lora: None,
-    };
+    let nets = NetSettings { resnet18: Resnet18Config { channels, width: 4 }, ..Default::default() };
+    let encoder = EncoderConfig::new("resnet18", nets, [40, 36]);
+    let config = ClassifyConfig { encoder, classes: CLASSES, settings: Default::default() };
     let model = config.init::<Flex>(&device).unwrap();
     let named = read(&data(file)).unwrap();
     assert!(is_torchvision(&named));

@@ -16,6 +16,7 @@ use burn::{
 use mnist_data::{Batch, DataSet, Examples, LabelledImages, Loader, Statistics};
 use mnist_model::{
     NetSettings,
+    nets::EncoderConfig,
     objectives::{ClassifyConfig, Objective, ObjectiveConfig, Progress},
     parameters::{parameter_count, parameters},
     transformer::{Sight, Transformer, TransformerConfig},
@@ -71,16 +72,13 @@ fn classifier(wanted: &Prepare, images: &LabelledImages) -> Result<(ClassifyConf
     }
     let settings = all[&key].clone();
     let statistics = Statistics::of(images);
-    let config = ClassifyConfig {
-        net: key,
-        nets: serde_json::from_value(all)?,
-        size: [images.rows(), images.cols()],
-        classes: images.classes(),
+    let size = [images.rows(), images.cols()];
+    let encoder = EncoderConfig {
         mean: statistics.mean as f32,
         std: statistics.std as f32,
-        settings: Default::default(),
-        lora: None,
+        ..EncoderConfig::new(&key, serde_json::from_value(all)?, size)
     };
+    let config = ClassifyConfig { encoder, classes: images.classes(), settings: Default::default() };
     Ok((config, settings))
 }
 
