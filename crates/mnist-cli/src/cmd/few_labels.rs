@@ -90,16 +90,16 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
                 let cell = if PROBES.contains(&way.as_str()) {
                     probed(way, labels, seed, &mut features, &source, &place, common)?
                 } else {
-                    let sets = vec![
+                    let sets = [
                         format!("finetune.method={way}"),
                         format!("data.labels={labels}"),
                         format!("seed={seed}"),
                     ];
-                    let mut runs = vec![resolve(&sets)?];
-                    if !rates.is_empty() {
-                        let with = |rate: &String| resolve(&[&sets[..], std::slice::from_ref(rate)].concat());
-                        runs = rates.iter().map(with).collect::<Result<_, _>>()?;
-                    }
+                    let with = |rate: &String| resolve(&[&sets[..], std::slice::from_ref(rate)].concat());
+                    let runs = match &rates[..] {
+                        [] => vec![resolve(&sets)?],
+                        rates => rates.iter().map(with).collect::<Result<_, _>>()?,
+                    };
                     let Some(cell) =
                         best_of(way, runs, &out.join("training"), &source, &stop, &place, common)?
                     else {
