@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{fences, tidy, workspace};
+use crate::{exchange, fences, tidy, workspace};
 
 /// Options of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -32,10 +32,12 @@ enum Action {
     ReadmeTest,
     /// `cargo xtask tidy`, in this process.
     Tidy,
+    /// `cargo xtask exchange`, in this process.
+    Exchange,
 }
 
 /// The steps, in order.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { name: "fmt", action: Action::Cargo(&["fmt", "--all", "--check"], &[]) },
     Step {
         name: "clippy",
@@ -53,6 +55,7 @@ const STEPS: [Step; 6] = [
         ),
     },
     Step { name: "tidy", action: Action::Tidy },
+    Step { name: "exchange", action: Action::Exchange },
     Step {
         name: "features",
         action: Action::Cargo(
@@ -126,6 +129,7 @@ fn shown(action: &Action) -> String {
             Err(_) => "the `cargo test` line of README.md".to_owned(),
         },
         Action::Tidy => "cargo xtask tidy".to_owned(),
+        Action::Exchange => "cargo xtask exchange".to_owned(),
     }
 }
 
@@ -138,6 +142,7 @@ fn perform(action: &Action) -> Result<()> {
             cargo(&args, &[])
         }
         Action::Tidy => tidy::run(),
+        Action::Exchange => exchange::where_possible(),
     }
 }
 

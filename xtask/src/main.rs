@@ -7,6 +7,7 @@
 
 mod bench_backends;
 mod ci;
+mod exchange;
 mod fences;
 mod kill_test;
 mod libtorch;
@@ -33,6 +34,8 @@ enum Command {
     Tidy,
     /// Kill trainings at random moments and prove that resuming them loses no bit
     KillTest(kill_test::Args),
+    /// Have other programs read what export and --tensorboard write
+    Exchange(exchange::Args),
     /// Find or set up the libtorch that --features tch needs, and print what to export
     Libtorch(libtorch::Args),
     /// Measure the training speed of each backend
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Some(Command::Ci(args)) => ci::run(&args),
         Some(Command::Tidy) => tidy::run(),
         Some(Command::KillTest(args)) => kill_test::run(&args),
+        Some(Command::Exchange(args)) => exchange::run(&args),
         Some(Command::Libtorch(args)) => libtorch::run(&args),
         Some(Command::BenchBackends(args)) => bench_backends::run(&args),
     };

@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Finetune(Finetune),
     /// Tell classes apart by a trained encoder's features as they are
     Probe(Probe),
+    /// Write a trained classifier of images for other programs: PyTorch, onnxruntime
+    Export(Export),
     /// Measure what a pretrained encoder is worth with few labels
     FewLabels(FewLabels),
     /// Pretrain, fine-tune, train from scratch, compare: trainings in a row and one report
@@ -129,6 +131,9 @@ pub(crate) struct Train {
     /// With --resume: go on from this checkpoint, not from the newest
     #[arg(long, value_name = "STEP-DIR", requires = "resume")]
     pub checkpoint: Option<String>,
+    /// Write event files for TensorBoard too, into the run's tensorboard/; a run that has them goes on with them
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Print the resolved settings and the model, and do not train
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
@@ -273,10 +278,55 @@ pub(crate) struct Probe {
     pub seeds: u64,
 }
 
+/// `export`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Export {
+    /// A run of a classifier: its directory or name
+    pub run: String,
+    /// What reads it
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// Directory of the files [default: export-FORMAT in the run's]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// A format by the name it is typed by.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum ExportFormat {
+    /// The tensors, and load.py, which makes a torch.nn.Module of them
+    Safetensors,
+    /// The same with the tensors in a file of torch.save
+    Pytorch,
+    /// One file with the computation inside, and check.py, which runs it in onnxruntime
+    Onnx,
+}
+
+impl ExportFormat {
+    /// As the library calls it.
+    pub(crate) fn format(self) -> mnist_train::export::Format {
+        match self {
+            Self::Safetensors => mnist_train::export::Format::Safetensors,
+            Self::Pytorch => mnist_train::export::Format::Pytorch,
+            Self::Onnx => mnist_train::export::Format::Onnx,
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
+            Self::Pytorch => "pytorch",
+            Self::Onnx => "onnx",
+        }
+    }
+}
+
 /// `few-labels`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct FewLabels {
-    /// A recipe for every training: a file, or the name of a built-in one [default: few-labels]
+    /// A recipe for every training: a file, or the name of a built-in one [default: few-labels; classify-tokens for a
+    /// model of text, classify-image-tokens for one of tokens of images]
     pub recipe: Option<String>,
     /// Where the encoder is from: a run (its directory or name), or a .safetensors file of an encoder's tensors
     #[arg(long, value_name = "RUN|FILE")]

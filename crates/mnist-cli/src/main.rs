@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Tune(tune) => cmd::tune::run(tune, &args.common),
         Command::Finetune(finetune) => cmd::train::finetune(finetune, &args.common),
         Command::Probe(probe) => cmd::probe::run(probe, &args.common),
+        Command::Export(export) => cmd::export::run(export, &args.common),
         Command::FewLabels(few) => cmd::few_labels::run(few, &args.common),
         Command::Pipeline(pipeline) => cmd::pipeline::run(pipeline, &args.common),
         Command::Compare(compare) => cmd::compare::run(compare, &args.common),

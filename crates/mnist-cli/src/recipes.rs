@@ -16,6 +16,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("masked", include_str!("../../../recipes/masked.toml")),
     ("masked-text", include_str!("../../../recipes/masked-text.toml")),
     ("classify-tokens", include_str!("../../../recipes/classify-tokens.toml")),
+    ("classify-image-tokens", include_str!("../../../recipes/classify-image-tokens.toml")),
     ("finetune", include_str!("../../../recipes/finetune.toml")),
     ("few-labels", include_str!("../../../recipes/few-labels.toml")),
     ("mlp", include_str!("../../../recipes/mlp.toml")),

@@ -387,6 +387,78 @@ fn the_large_recipe_is_what_its_name_says() {
 }
 
 #[cfg(not(feature = "tch"))]
+/// What load.py does, written down once more for an MLP: other programs themselves are asked by `cargo xtask exchange`.
+#[test]
+fn an_exported_classifier_gives_the_same_probabilities() {
+    let home = Home::new();
+    home.train("mlp");
+    for (format, weights) in
+        [("safetensors", "model.safetensors"), ("pytorch", "model.pt"), ("onnx", "model.onnx")]
+    {
+        let out = PathBuf::from(home.ok(&["export", "mlp", "--format", format]).trim());
+        let json =
+            |name: &str| -> Value { serde_json::from_slice(&fs::read(out.join(name)).unwrap()).unwrap() };
+        let (config, reference) = (json("config.json"), json("reference.json"));
+        assert_eq!(config["classes"].as_array().unwrap().len(), 10);
+        assert_eq!(reference["images"].as_array().unwrap().len(), 16);
+        if format == "onnx" {
+            assert!(fs::metadata(out.join(weights)).unwrap().len() > 4 * 784 * 32);
+            continue;
+        }
+        let tensors = mnist_train::foreign::read(&out.join(weights)).unwrap();
+        let number = |value: &Value| value.as_f64().unwrap();
+        let numbers = |value: &Value| value.as_array().unwrap().iter().map(number).collect::<Vec<f64>>();
+        let linear = |name: &str, x: &[f64]| -> Vec<f64> {
+            let (weight, bias) = (&tensors[&format!("{name}.weight")], &tensors[&format!("{name}.bias")]);
+            assert_eq!(weight.shape, [bias.values.len(), x.len()]);
+            let row = |row: &[f32]| row.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
+            weight.values.chunks(x.len()).zip(&bias.values).map(|(w, b)| row(w) + f64::from(*b)).collect()
+        };
+        let first = &config["layers"][0];
+        let (mean, std) = (number(&first["mean"]), number(&first["std"]));
+        for (image, wanted) in reference["images"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(reference["log_probabilities"].as_array().unwrap())
+        {
+            let pixels: Vec<f64> = numbers(image).iter().map(|pixel| (pixel - mean) / std).collect();
+            let hidden: Vec<f64> = linear("hidden.0", &pixels).iter().map(|x| x.max(0.0)).collect();
+            let logits = linear("head", &hidden);
+            let sum = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
+            let distance = |(found, wanted): (&f64, f64)| (found - sum - wanted).abs();
+            assert!(logits.iter().zip(numbers(wanted)).map(distance).all(|distance| distance < 1e-4));
+        }
+    }
+    home.ok(&["pretrain", "vae", "--quiet", "--name", "vae", "--set", "data.limit=320", "--epochs", "1"]);
+    let error = home.fails(1, &["export", "vae", "--format", "onnx"]);
+    assert!(error.contains("objective is vae") && error.contains("classifiers of images"), "{error}");
+    home.ok(&[
+        &["train", "--quiet", "--name", "vit", "--set", "net=vit", "--set", "data.limit=320"][..],
+        &["--epochs", "1"],
+    ]
+    .concat());
+    let error = home.fails(1, &["export", "vit", "--format", "onnx"]);
+    assert!(error.contains("--format safetensors or pytorch"), "{error}");
+    assert!(!home.runs().join("vit/export-onnx").exists());
+}
+
+#[test]
+fn event_files_for_tensorboard_hold_each_line_once() {
+    let home = Home::new();
+    home.ok(&[&["train", "--quiet", "--tensorboard", "--name", "board"], SMALL].concat());
+    let length = |split: &str| {
+        let folder = home.runs().join("board/tensorboard").join(split);
+        let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+        assert!(file.file_name().to_string_lossy().contains("tfevents"));
+        file.metadata().unwrap().len()
+    };
+    let before = [length("train"), length("valid")];
+    // A finished run that is resumed has nothing to add, and its files are written anew.
+    home.ok(&["train", "--quiet", "--resume", "board"]);
+    assert_eq!([length("train"), length("valid")], before);
+}
+
 #[test]
 fn a_backend_that_is_not_compiled_in_names_its_feature_flag() {
     let error = Home::new().fails(2, &["train", "--backend", "tch"]);

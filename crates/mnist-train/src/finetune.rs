@@ -364,7 +364,7 @@ impl Source {
             format!("classify_tokens.causal={causal}"),
             format!("label_sequence.causal={causal}"),
         ];
-        if saved.facts.tokens.as_ref().is_some_and(|tokens| tokens.images) {
+        if self.reads_image_tokens() {
             let how = saved.run.data.binarise;
             let how =
                 [(Binarise::None, "none"), (Binarise::Dynamic, "dynamic"), (Binarise::Static, "static")]
@@ -373,6 +373,12 @@ impl Source {
             sets.extend(how.map(|how| format!("data.binarise={how}")));
         }
         sets
+    }
+
+    /// Whether it is a run on tokens of images.
+    pub fn reads_image_tokens(&self) -> bool {
+        let saved = self.saved.as_ref();
+        saved.and_then(|saved| saved.facts.tokens.as_ref()).is_some_and(|tokens| tokens.images)
     }
 
     /// Whether these are the weights that settings name.

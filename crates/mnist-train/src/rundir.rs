@@ -267,6 +267,11 @@ impl RunDir {
         self.path.join("timing.jsonl")
     }
 
+    /// tensorboard/.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
+    }
+
     /// checkpoints/.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")

@@ -4,8 +4,9 @@
 use std::{
     fs,
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, Result};
@@ -28,7 +29,7 @@ use mnist_train::{
 use super::{
     belongs, interrupted,
     probe::Encode,
-    train::{Fit, begun},
+    train::{Fit, begun, usual_recipe},
 };
 use crate::{
     args::{Common, FewLabels, UsageError},
@@ -44,7 +45,7 @@ const PROBES: [&str; 2] = ["knn", "logistic"];
 /// Fills the table.
 pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     let source = Source::find(&args.from, &common.runs)?;
-    let recipe = Recipe::find(args.recipe.as_deref().unwrap_or("few-labels"))?;
+    let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(usual_recipe(&source, "few-labels")))?;
     let resolve = |extra: &[String]| {
         let sets = [&source.structure()[..], &args.set, extra].concat();
         Run::resolve_over(source.defaults()?, Some((&recipe.text, &recipe.origin)), &sets)
@@ -75,12 +76,19 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     belongs(&out, "settings.toml", &settings, reason)?;
 
     let stop = stop::listen()?;
-    let mut features: Option<[Features; 3]> = None;
+    let mut bench = Bench {
+        work: &out.join("training"),
+        source: &source,
+        stop: &stop,
+        place: &place,
+        common,
+        features: None,
+    };
     let mut done = Vec::new();
     for &labels in &args.labels {
         for seed in 1..=args.seeds {
             for way in &ways {
-                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                if stop.load(Ordering::Relaxed) {
                     return Ok(interrupted());
                 }
                 if let Some(cell) = Cell::read(&cells, way, labels, seed)? {
@@ -88,7 +96,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
                     continue;
                 }
                 let cell = if PROBES.contains(&way.as_str()) {
-                    probed(way, labels, seed, &mut features, &source, &place, common)?
+                    bench.probed(way, labels, seed)?
                 } else {
                     let sets = [
                         format!("finetune.method={way}"),
@@ -100,9 +108,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
                         [] => vec![resolve(&sets)?],
                         rates => rates.iter().map(with).collect::<Result<_, _>>()?,
                     };
-                    let Some(cell) =
-                        best_of(way, runs, &out.join("training"), &source, &stop, &place, common)?
-                    else {
+                    let Some(cell) = bench.best_of(way, runs)? else {
                         continue; // stopped
                     };
                     cell
@@ -118,7 +124,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
             }
         }
     }
-    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+    if stop.load(Ordering::Relaxed) {
         return Ok(interrupted());
     }
     // What validation chooses by is what is told at the end.
@@ -165,74 +171,94 @@ fn report(out: &Path, cells: &[Cell], name: &str, figure: Figure) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Trains each of some runs, at least one, and keeps the best on validation, of equals the first; `None` if it was
-/// stopped.
-fn best_of(
-    way: &str,
-    runs: Vec<Run>,
-    work: &PathBuf,
-    source: &Source,
-    stop: &std::sync::atomic::AtomicBool,
-    place: &Place,
-    common: &Common,
-) -> Result<Option<Cell>> {
-    let several = runs.len() > 1;
-    let mut best: Option<Cell> = None;
-    for run in runs {
-        let rate = run.schedule.learning_rate;
-        let Some(mut cell) = trained(way, run, work, source, stop, place, common)? else { return Ok(None) };
-        cell.learning_rate = several.then_some(rate);
-        if best.as_ref().is_none_or(|best| cell.valid > best.valid) {
-            best = Some(cell);
-        }
-    }
-    Ok(best)
+/// Where cells are made.
+struct Bench<'a> {
+    /// Directory of a training while it lasts.
+    work: &'a Path,
+    source: &'a Source,
+    stop: &'a AtomicBool,
+    place: &'a Place,
+    common: &'a Common,
+    /// Those of the source's encoder, once they were asked for.
+    features: Option<[Features; 3]>,
 }
 
-/// Trains and measures one cell; `None` if it was stopped.
-fn trained(
-    way: &str,
-    run: Run,
-    work: &PathBuf,
-    source: &Source,
-    stop: &std::sync::atomic::AtomicBool,
-    place: &Place,
-    common: &Common,
-) -> Result<Option<Cell>> {
-    let data = TrainingData::load_for(&run, common.data_dir.as_deref(), source.given.as_ref())?;
-    let saved = begun(run, &data, place.name(), place.devices());
-    // What an interrupted cell has left behind is not gone on with: it takes seconds.
-    if work.exists() {
-        fs::remove_dir_all(work).map_err(TrainError::io("remove", work))?;
+impl Bench<'_> {
+    /// Trains each of some runs, at least one, and keeps the best on validation, of equals the first; `None` if it was
+    /// stopped.
+    fn best_of(&self, way: &str, runs: Vec<Run>) -> Result<Option<Cell>> {
+        let several = runs.len() > 1;
+        let mut best: Option<Cell> = None;
+        for run in runs {
+            let rate = run.schedule.learning_rate;
+            let Some(mut cell) = self.trained(way, run)? else { return Ok(None) };
+            cell.learning_rate = several.then_some(rate);
+            if best.as_ref().is_none_or(|best| cell.valid > best.valid) {
+                best = Some(cell);
+            }
+        }
+        Ok(best)
     }
-    let (dir, _lock) = RunDir::create(work, &saved)?;
-    dir.keep(&data.kept)?;
-    let fit = Fit {
-        dir: &dir,
-        saved: &saved,
-        data: &data,
-        from: None,
-        source: (way != few_labels::SCRATCH).then_some(source),
-        stop,
-        progress: Progress::new(true, saved.run.epochs, false),
-    };
-    let Outcome::Finished(state) = place.run(fit)? else { return Ok(None) };
-    let figures = place.run(Measured { dir: &dir, saved: &saved, common })?;
-    let Figures::Classification(evaluation) = figures else {
-        return Err(
-            TrainError::Settings("few-labels compares classifiers; set objective=classify".into()).into()
-        );
-    };
-    fs::remove_dir_all(work).map_err(TrainError::io("remove", work))?;
-    Ok(Some(Cell {
-        way: way.into(),
-        labels: saved.run.data.labels,
-        seed: saved.run.seed,
-        valid: state.best.map_or(f64::NAN, |best| best.score),
-        test: evaluation.accuracy,
-        test_f1: evaluation.macro_f1,
-        learning_rate: None,
-    }))
+
+    /// Trains and measures one cell; `None` if it was stopped.
+    fn trained(&self, way: &str, run: Run) -> Result<Option<Cell>> {
+        let &Self { work, source, stop, place, common, features: _ } = self;
+        let data = TrainingData::load_for(&run, common.data_dir.as_deref(), source.given.as_ref())?;
+        let saved = begun(run, &data, place.name(), place.devices());
+        // What an interrupted cell has left behind is not gone on with: it takes seconds.
+        if work.exists() {
+            fs::remove_dir_all(work).map_err(TrainError::io("remove", work))?;
+        }
+        let (dir, _lock) = RunDir::create(work, &saved)?;
+        dir.keep(&data.kept)?;
+        let fit = Fit {
+            dir: &dir,
+            saved: &saved,
+            data: &data,
+            from: None,
+            source: (way != few_labels::SCRATCH).then_some(source),
+            stop,
+            progress: Progress::new(true, saved.run.epochs, false),
+            board: None,
+        };
+        let Outcome::Finished(state) = place.run(fit)? else { return Ok(None) };
+        let figures = place.run(Measured { dir: &dir, saved: &saved, common })?;
+        let Figures::Classification(evaluation) = figures else {
+            return Err(TrainError::Settings(
+                "few-labels compares classifiers; set objective=classify".into(),
+            )
+            .into());
+        };
+        fs::remove_dir_all(work).map_err(TrainError::io("remove", work))?;
+        Ok(Some(Cell {
+            way: way.into(),
+            labels: saved.run.data.labels,
+            seed: saved.run.seed,
+            valid: state.best.map_or(f64::NAN, |best| best.score),
+            test: evaluation.accuracy,
+            test_f1: evaluation.macro_f1,
+            learning_rate: None,
+        }))
+    }
+
+    /// A probe of the encoder's features, which are computed once.
+    fn probed(&mut self, way: &str, labels: usize, seed: u64) -> Result<Cell> {
+        let saved = run_of(self.source)?;
+        if self.features.is_none() {
+            let dir = RunDir::find(&self.source.from, &self.common.runs)?;
+            let encode = Encode { dir: &dir, saved, data_dir: self.common.data_dir.as_deref() };
+            self.features = Some(self.place.run(encode)?);
+        }
+        let Some([train, valid, test]) = &self.features else { unreachable!("they were just computed") };
+        let classes = saved.facts.classes.len();
+        let drawn = train.drawn(labels, classes, seed).context("the labels of a probe")?;
+        let splits = Splits { train: &drawn, valid, test };
+        let found =
+            if way == "knn" { probe::neighbours(splits, classes) } else { probe::logistic(splits, classes) };
+        let way = way.into();
+        let (valid, test, test_f1) = (found.valid, found.test, found.test_f1);
+        Ok(Cell { way, labels, seed, valid, test, test_f1, learning_rate: None })
+    }
 }
 
 struct Measured<'a> {
@@ -257,31 +283,4 @@ fn run_of(source: &Source) -> Result<&SavedRun> {
     let saved = source.saved.as_ref().ok_or_else(|| UsageError(wanted.into()))?;
     whole(saved)?;
     Ok(saved)
-}
-
-/// A probe of the encoder's features, which are computed once.
-fn probed(
-    way: &str,
-    labels: usize,
-    seed: u64,
-    features: &mut Option<[Features; 3]>,
-    source: &Source,
-    place: &Place,
-    common: &Common,
-) -> Result<Cell> {
-    let saved = run_of(source)?;
-    if features.is_none() {
-        let dir = RunDir::find(&source.from, &common.runs)?;
-        let encode = Encode { dir: &dir, saved, data_dir: common.data_dir.as_deref() };
-        *features = Some(place.run(encode)?);
-    }
-    let Some([train, valid, test]) = features else { unreachable!("they were just computed") };
-    let classes = saved.facts.classes.len();
-    let drawn = train.drawn(labels, classes, seed).context("the labels of a probe")?;
-    let splits = Splits { train: &drawn, valid, test };
-    let found =
-        if way == "knn" { probe::neighbours(splits, classes) } else { probe::logistic(splits, classes) };
-    let way = way.into();
-    let (valid, test, test_f1) = (found.valid, found.test, found.test_f1);
-    Ok(Cell { way, labels, seed, valid, test, test_f1, learning_rate: None })
 }

@@ -1,10 +1,12 @@
 //! One file for each command.
 
 pub(crate) mod bench_worker;
+mod board;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod evaluate;
+pub(crate) mod export;
 pub(crate) mod few_labels;
 pub(crate) mod generate;
 pub(crate) mod pipeline;

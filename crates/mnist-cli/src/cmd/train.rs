@@ -23,6 +23,7 @@ use mnist_train::{
 
 use toml::Table;
 
+use super::board::Board;
 use crate::{
     args::{Chosen, Common, Finetune, Pretrain, Train, UsageError, plain},
     device::{BackendName, Compute, Job, Place},
@@ -67,15 +68,19 @@ pub(crate) fn finetune(args: &Finetune, common: &Common) -> Result<ExitCode> {
         (Some(wanted), _) => resume(wanted, train, common),
         (None, Some(from)) => {
             let source = Source::find(from, &common.runs)?;
-            begin(train, usual_recipe(&source), source.defaults()?, source.structure(), common)
+            begin(train, usual_recipe(&source, "finetune"), source.defaults()?, source.structure(), common)
         }
         (None, None) => Err(UsageError("from which model? Name a run or a file with --from".into()).into()),
     }
 }
 
-/// The recipe of fine-tuning where none is named.
-pub(in crate::cmd) fn usual_recipe(source: &Source) -> &'static str {
-    if source.given.is_some() { "classify-tokens" } else { "finetune" }
+/// The recipe of fine-tuning where none is named; `images` for a source that reads them as they are.
+pub(in crate::cmd) fn usual_recipe(source: &Source, images: &'static str) -> &'static str {
+    match &source.given {
+        None => images,
+        Some(_) if source.reads_image_tokens() => "classify-image-tokens",
+        Some(_) => "classify-tokens",
+    }
 }
 
 /// The recipe and the settings of what was typed.
@@ -133,7 +138,7 @@ fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Co
     }
     let (dir, lock) = RunDir::create(&common.runs.join(name), &saved)?;
     dir.keep(&data.kept)?;
-    train(&dir, &lock, &saved, &data, None, source.as_ref(), place, common)
+    train(&dir, &lock, &saved, &data, None, source.as_ref(), args.tensorboard, place, common)
 }
 
 /// A run that this program begins on so many devices of a backend.
@@ -233,7 +238,7 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
     };
     // A checkpoint holds all that was taken from elsewhere.
     let source = if from.is_none() { source_of(&saved.run, common)? } else { None };
-    train(&dir, &lock, &saved, &data, from, source.as_ref(), place, common)
+    train(&dir, &lock, &saved, &data, from, source.as_ref(), args.tensorboard, place, common)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -244,6 +249,7 @@ fn train(
     data: &TrainingData,
     from: Option<PathBuf>,
     source: Option<&Source>,
+    tensorboard: bool,
     place: Place,
     common: &Common,
 ) -> Result<ExitCode> {
@@ -264,7 +270,8 @@ fn train(
     }
     let stop = stop::listen()?;
     let progress = Progress::new(common.quiet, saved.run.epochs, place.compiles_kernels());
-    let fit = Fit { dir, saved, data, from, source, stop: &stop, progress };
+    let board = (tensorboard || dir.tensorboard().exists()).then(|| Board::of(dir));
+    let fit = Fit { dir, saved, data, from, source, stop: &stop, progress, board };
     let outcome = place.run(fit).map_err(|error| with_smaller_batch(error, saved.run.batch_size))?;
     let mut out = std::io::stdout().lock();
     let state = match outcome {
@@ -340,13 +347,15 @@ pub(crate) struct Fit<'a> {
     pub stop: &'a std::sync::atomic::AtomicBool,
     /// Shows what happens.
     pub progress: Progress,
+    /// Writes it for TensorBoard.
+    pub board: Option<Board>,
 }
 
 impl Job for Fit<'_> {
     type Output = Outcome;
 
     fn run<B: Compute>(self, main: &B::Device, others: &[B::Device]) -> Result<Outcome> {
-        let mut progress = self.progress;
+        let (mut progress, mut board) = (self.progress, self.board);
         let session = Session {
             run: &self.saved.run,
             dir: self.dir,
@@ -354,7 +363,12 @@ impl Job for Fit<'_> {
             resume: self.from,
             source: self.source,
             stop: self.stop,
-            tell: &mut |event| progress.tell(event),
+            tell: &mut |event| {
+                if let Some(board) = &mut board {
+                    board.tell(&event);
+                }
+                progress.tell(event);
+            },
         };
         let devices = [std::slice::from_ref(main), others].concat();
         let outcome = registry::fit::<B::Training>(&self.saved.facts, session, &devices);

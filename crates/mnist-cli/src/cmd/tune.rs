@@ -173,8 +173,8 @@ fn line(trial: &Trial) -> String {
 
 fn begin(args: &Tune, common: &Common) -> Result<(PathBuf, Search)> {
     let source = args.from.as_ref().map(|from| Source::find(from, &common.runs)).transpose()?;
-    let usual_recipe = source.as_ref().map_or("default", usual_recipe);
-    let mut recipe = Recipe::find(args.recipe.as_deref().unwrap_or(usual_recipe))?;
+    let otherwise = source.as_ref().map_or("default", |source| usual_recipe(source, "finetune"));
+    let mut recipe = Recipe::find(args.recipe.as_deref().unwrap_or(otherwise))?;
     let mut set = args.set.clone();
     set.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
     if let Some(source) = &source {
