@@ -431,14 +431,14 @@ fn an_exported_classifier_gives_the_same_probabilities() {
         }
     }
     home.ok(&["pretrain", "vae", "--quiet", "--name", "vae", "--set", "data.limit=320", "--epochs", "1"]);
-    let error = home.fails(1, &["export", "vae", "--format", "onnx"]);
+    let error = home.fails(2, &["export", "vae", "--format", "onnx"]);
     assert!(error.contains("objective is vae") && error.contains("classifiers of images"), "{error}");
     home.ok(&[
         &["train", "--quiet", "--name", "vit", "--set", "net=vit", "--set", "data.limit=320"][..],
         &["--epochs", "1"],
     ]
     .concat());
-    let error = home.fails(1, &["export", "vit", "--format", "onnx"]);
+    let error = home.fails(2, &["export", "vit", "--format", "onnx"]);
     assert!(error.contains("--format safetensors or pytorch"), "{error}");
     assert!(!home.runs().join("vit/export-onnx").exists());
 }
