@@ -430,14 +430,14 @@ fn an_exported_classifier_gives_the_same_probabilities() {
             assert!(logits.iter().zip(numbers(wanted)).map(distance).all(|distance| distance < 1e-4));
         }
     }
-    home.ok(&["pretrain", "vae", "--quiet", "--name", "vae", "--set", "data.limit=320", "--epochs", "1"]);
+    let brief = ["--set", "data.limit=320", "--epochs", "1", "--quiet"];
+    let sizes = ["--set", "mlp.hidden=[8]", "--set", "vae.decoder.hidden=[8]"];
+    home.ok(&[&["pretrain", "vae", "--name", "vae"][..], &sizes, &brief].concat());
     let error = home.fails(2, &["export", "vae", "--format", "onnx"]);
     assert!(error.contains("objective is vae") && error.contains("classifiers of images"), "{error}");
-    home.ok(&[
-        &["train", "--quiet", "--name", "vit", "--set", "net=vit", "--set", "data.limit=320"][..],
-        &["--epochs", "1"],
-    ]
-    .concat());
+    let sizes =
+        ["--set", "vit.width=8", "--set", "vit.heads=1", "--set", "vit.layers=1", "--set", "vit.hidden=8"];
+    home.ok(&[&["train", "--name", "vit", "--set", "net=vit"][..], &sizes, &brief].concat());
     let error = home.fails(2, &["export", "vit", "--format", "onnx"]);
     assert!(error.contains("--format safetensors or pytorch"), "{error}");
     assert!(!home.runs().join("vit/export-onnx").exists());
