@@ -181,6 +181,6 @@ mod tests {
     #[test]
     fn an_unknown_step_is_an_error_that_lists_them() {
         let error = run(&Args { step: Some("lint".into()), list: false }).unwrap_err();
-        assert!(error.to_string().contains("fmt, clippy, test, doc, tidy, features, wgpu, tch"));
+        assert!(error.to_string().contains("fmt, clippy, test, doc, tidy, exchange, features, wgpu, tch"));
     }
 }
