@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{exchange, fences, tidy, workspace};
+use crate::{browser, exchange, fences, tidy, workspace};
 
 /// Options of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -34,10 +34,12 @@ enum Action {
     Tidy,
     /// `cargo xtask exchange`, in this process.
     Exchange,
+    /// `cargo xtask browser`, in this process.
+    Browser,
 }
 
 /// The steps, in order.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "fmt", action: Action::Cargo(&["fmt", "--all", "--check"], &[]) },
     Step {
         name: "clippy",
@@ -56,6 +58,7 @@ const STEPS: [Step; 7] = [
     },
     Step { name: "tidy", action: Action::Tidy },
     Step { name: "exchange", action: Action::Exchange },
+    Step { name: "browser", action: Action::Browser },
     Step {
         name: "features",
         action: Action::Cargo(
@@ -130,6 +133,7 @@ fn shown(action: &Action) -> String {
         },
         Action::Tidy => "cargo xtask tidy".to_owned(),
         Action::Exchange => "cargo xtask exchange".to_owned(),
+        Action::Browser => "cargo xtask browser".to_owned(),
     }
 }
 
@@ -143,6 +147,7 @@ fn perform(action: &Action) -> Result<()> {
         }
         Action::Tidy => tidy::run(),
         Action::Exchange => exchange::where_possible(),
+        Action::Browser => browser::where_possible(),
     }
 }
 
@@ -181,6 +186,10 @@ mod tests {
     #[test]
     fn an_unknown_step_is_an_error_that_lists_them() {
         let error = run(&Args { step: Some("lint".into()), list: false }).unwrap_err();
-        assert!(error.to_string().contains("fmt, clippy, test, doc, tidy, exchange, features, wgpu, tch"));
+        assert!(
+            error
+                .to_string()
+                .contains("fmt, clippy, test, doc, tidy, exchange, browser, features, wgpu, tch")
+        );
     }
 }

@@ -3,12 +3,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::workspace;
+use crate::workspace::{self, step};
 
 /// What is installed.
 const PACKAGES: [&str; 4] = ["numpy", "onnxruntime", "tensorboard", "setuptools<81"];
@@ -67,7 +67,7 @@ pub(crate) fn where_possible() -> Result<()> {
 fn compare(python: &Path, with_torch: bool, program: Option<PathBuf>) -> Result<()> {
     let program = match program {
         Some(program) => program,
-        None => built()?,
+        None => workspace::built_cli()?,
     };
     let home = workspace::target_directory()?.join("exchange");
     if home.exists() {
@@ -106,13 +106,6 @@ fn compare(python: &Path, with_torch: bool, program: Option<PathBuf>) -> Result<
     Ok(())
 }
 
-/// mnist-cli, as the tests have built it.
-fn built() -> Result<PathBuf> {
-    step(workspace::cargo().args(["build", "-p", "mnist-cli", "--locked"]), "build mnist-cli")?;
-    let name = format!("mnist-cli{}", std::env::consts::EXE_SUFFIX);
-    Ok(workspace::target_directory()?.join("debug").join(name))
-}
-
 /// The Python of an environment of its own that has all packages, made if it is not there.
 fn environment(args: &Args) -> Result<PathBuf> {
     let home = workspace::target_directory()?.join("exchange-python");
@@ -127,16 +120,4 @@ fn environment(args: &Args) -> Result<PathBuf> {
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     step(Command::new(&inside).args(install).args(PACKAGES).args(torch), "install the Python packages")?;
     Ok(inside)
-}
-
-fn step(command: &mut Command, what: &str) -> Result<()> {
-    let program = Path::new(command.get_program()).display().to_string();
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot {what}: {program} does not start"))?;
-    if !status.success() {
-        bail!("cannot {what}: {program} ended with {status}");
-    }
-    Ok(())
 }

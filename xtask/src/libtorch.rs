@@ -7,12 +7,12 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace;
+use crate::workspace::{self, step};
 
 /// The version that tch in Cargo.lock is made for.
 const WANTED: &str = "2.9.0";
@@ -159,18 +159,6 @@ fn private(python: &str) -> Result<PathBuf> {
         Some((_, path)) => Ok(path),
         None => bail!("pip installed no PyTorch {WANTED} in {}", home.display()),
     }
-}
-
-/// Runs a command with its output on our stderr: stdout is for the result.
-fn step(command: &mut Command, what: &str) -> Result<()> {
-    let output =
-        command.stdin(Stdio::null()).stdout(Stdio::from(std::io::stderr())).status().with_context(|| {
-            format!("cannot {what}: {} does not start", command.get_program().to_string_lossy())
-        })?;
-    if !output.success() {
-        bail!("cannot {what}: {} ended with {output}", command.get_program().to_string_lossy());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,11 +6,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench_backends;
+mod browser;
 mod ci;
 mod exchange;
 mod fences;
+mod http;
 mod kill_test;
 mod libtorch;
+mod load;
 mod tidy;
 mod workspace;
 
@@ -36,6 +39,10 @@ enum Command {
     KillTest(kill_test::Args),
     /// Have other programs read what export and --tensorboard write
     Exchange(exchange::Args),
+    /// Draw digits on the page of `serve` in a real Chromium, and read the answers
+    Browser(browser::Args),
+    /// Measure how many requests `serve` answers, and attack it
+    Load(load::Args),
     /// Find or set up the libtorch that --features tch needs, and print what to export
     Libtorch(libtorch::Args),
     /// Measure the training speed of each backend
@@ -49,6 +56,8 @@ fn main() -> ExitCode {
         Some(Command::Tidy) => tidy::run(),
         Some(Command::KillTest(args)) => kill_test::run(&args),
         Some(Command::Exchange(args)) => exchange::run(&args),
+        Some(Command::Browser(args)) => browser::run(&args),
+        Some(Command::Load(args)) => load::run(&args),
         Some(Command::Libtorch(args)) => libtorch::run(&args),
         Some(Command::BenchBackends(args)) => bench_backends::run(&args),
     };

@@ -71,6 +71,27 @@ pub(crate) fn cli_program() -> Result<PathBuf> {
     Ok(target_directory()?.join("release").join(name))
 }
 
+/// mnist-cli, as the tests have built it: in the dev profile.
+pub(crate) fn built_cli() -> Result<PathBuf> {
+    step(cargo().args(["build", "-p", "mnist-cli", "--locked"]), "build mnist-cli")?;
+    let name = format!("mnist-cli{}", std::env::consts::EXE_SUFFIX);
+    Ok(target_directory()?.join("debug").join(name))
+}
+
+/// Runs a program that has to succeed, its output going to our stderr.
+pub(crate) fn step(command: &mut Command, what: &str) -> Result<()> {
+    let program = Path::new(command.get_program()).display().to_string();
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("cannot {what}: {program} does not start"))?;
+    if !status.success() {
+        bail!("cannot {what}: {program} ended with {status}");
+    }
+    Ok(())
+}
+
 /// Why a command failed: of its messages the first line that says `error`, else the last line.
 pub(crate) fn reason(messages: &str) -> String {
     let mut lines = messages.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Predict(Predict),
     /// List the runs with their figures
     Runs(Runs),
+    /// Draw digits in the browser and see what models say of them and make; the same as an interface for programs
+    Serve(Serve),
     /// Look at the data, check and fetch it
     Data {
         /// What to do with it.
@@ -470,6 +472,20 @@ pub(crate) struct Runs {
     /// Print one JSON object a run
     #[arg(long)]
     pub json: bool,
+}
+
+/// `serve`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Serve {
+    /// Runs whose models are served: their directories or names
+    #[arg(value_name = "RUN", required = true)]
+    pub models: Vec<String>,
+    /// Port to listen on; 0: one that is free
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Address to listen on; 0.0.0.0 serves other machines too
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub bind: std::net::IpAddr,
 }
 
 /// Something typed that cannot be done.

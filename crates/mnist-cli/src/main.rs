@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::Predict(predict) => cmd::predict::run(predict, &args.common),
         Command::Generate(generate) => cmd::generate::run(generate, &args.common),
         Command::Runs(runs) => cmd::runs::run(runs, &args.common),
+        Command::Serve(serve) => cmd::serve::run(serve, &args.common),
         Command::Data { command } => cmd::data::run(command, &args.common).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => cmd::completions::run(*shell),
         Command::BenchWorker => cmd::bench_worker::run(&args.common),

@@ -23,6 +23,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("punctuation", include_str!("../../../recipes/punctuation.toml")),
     ("strips", include_str!("../../../recipes/strips.toml")),
     ("regression", include_str!("../../../recipes/regression.toml")),
+    ("fashion", include_str!("../../../recipes/fashion.toml")),
     ("record", include_str!("../../../recipes/record.toml")),
     ("fixmatch", include_str!("../../../recipes/fixmatch.toml")),
     ("gan", include_str!("../../../recipes/gan.toml")),

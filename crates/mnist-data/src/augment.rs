@@ -31,12 +31,14 @@ pub struct Augment {
     pub elastic_alpha: f32,
     /// Standard deviation of the Gaussian that smooths the field, pixels; 0.1-100.
     pub elastic_sigma: f32,
+    /// Probability that left and right are exchanged, 0-1. Not for digits; for clothes 0.5.
+    pub flip: f32,
 }
 
 impl Augment {
     /// Whether images stay as they are.
     pub fn is_off(&self) -> bool {
-        [self.shift, self.rotation, self.scale, self.shear, self.elastic_alpha]
+        [self.shift, self.rotation, self.scale, self.shear, self.elastic_alpha, self.flip]
             .iter()
             .all(|&amount| amount == 0.0)
     }
@@ -55,6 +57,7 @@ impl Augment {
             ("shear (degrees)", self.shear, 0.0..=80.0),
             ("elastic_alpha (pixels)", self.elastic_alpha, 0.0..=1000.0),
             ("elastic_sigma (pixels)", self.elastic_sigma, sigma),
+            ("flip (probability)", self.flip, 0.0..=1.0),
         ];
         match table.into_iter().find(|(_, value, range)| !range.contains(value)) {
             Some((what, value, range)) => {
@@ -118,7 +121,11 @@ impl Augmenter {
             Some(elastic) => elastic.draw(&mut rng),
             None => [&[][..], &[][..]],
         };
+        let [[xx, xy], y] = affine(turn, zoom, slant);
+        // From a generator of its own: the other draws stay what they are without it.
+        let flips = self.augment.flip > 0.0 && key.named("flip").rng().random::<f32>() < self.augment.flip;
+        let side = if flips { -1.0 } else { 1.0 };
         self.canvas.load(image);
-        self.canvas.resample(affine(turn, zoom, slant), shift, field, out);
+        self.canvas.resample([[side * xx, side * xy], y], shift, field, out);
     }
 }

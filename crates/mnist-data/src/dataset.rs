@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use crate::digest::sha256_hex;
 use crate::error::{DataError, Result};
 use crate::idx;
+use crate::manifest::{Manifest, Preparation};
 use crate::places::{self, Files};
 use crate::set::LabelledImages;
 use crate::sources::{FILE_NAMES, Source};
@@ -26,6 +27,7 @@ pub struct DataSet {
     name: String,
     files: Files,
     source: Option<&'static Source>,
+    manifest: Option<Manifest>,
     classes: usize,
     train_digests: OnceLock<[String; 2]>,
 }
@@ -39,8 +41,8 @@ pub struct FileCheck {
     pub bytes: u64,
     /// SHA-256 of the unpacked contents; `None` if they could not be read.
     pub sha256: Option<String>,
-    /// SHA-256 that the published file has; `None` for a set that is not in the table.
-    pub wanted: Option<&'static str>,
+    /// SHA-256 that the published file has, or had when it was imported; `None` for a set of which neither is known.
+    pub wanted: Option<String>,
     /// Why the file could not be read.
     pub problem: Option<String>,
 }
@@ -48,7 +50,7 @@ pub struct FileCheck {
 impl FileCheck {
     /// Whether the file is whole, and the published one if its set is known.
     pub fn ok(&self) -> bool {
-        self.problem.is_none() && self.wanted.is_none_or(|wanted| self.sha256.as_deref() == Some(wanted))
+        self.problem.is_none() && (self.wanted.is_none() || self.sha256 == self.wanted)
     }
 }
 
@@ -64,15 +66,17 @@ impl DataSet {
     pub fn open(name: &str, data_dir: Option<&Path>) -> Result<Self> {
         let files = places::find(name, data_dir)?;
         let source = Source::find(name).ok();
-        let classes = match source {
-            Some(source) => source.class_names.len(),
-            None => {
+        let manifest = if source.is_none() { Manifest::read(&files.dir)? } else { None };
+        let classes = match (source, &manifest) {
+            (Some(source), _) => source.class_names.len(),
+            (None, Some(manifest)) => manifest.classes.len(),
+            (None, None) => {
                 tracing::warn!(set = name, dir = %files.dir.display(), "not a known data set: its contents are not checked against published digests");
                 let labels = idx::read(&files.paths[1])?;
                 labels.data.iter().max().map_or(1, |&label| usize::from(label) + 1)
             }
         };
-        Ok(Self { name: name.to_owned(), files, source, classes, train_digests: OnceLock::new() })
+        Ok(Self { name: name.to_owned(), files, source, manifest, classes, train_digests: OnceLock::new() })
     }
 
     /// The set's name.
@@ -95,11 +99,22 @@ impl DataSet {
         self.source
     }
 
-    /// A name for each class: from the table, else its number.
+    /// How a picture becomes an image as the set has them.
+    pub fn preparation(&self) -> Preparation {
+        self.manifest.as_ref().map(|manifest| manifest.preparation).unwrap_or_default()
+    }
+
+    /// Where it was imported from, if it was.
+    pub fn imported_from(&self) -> Option<&str> {
+        self.manifest.as_ref().map(|manifest| manifest.source.as_str())
+    }
+
+    /// A name for each class: from the table, from its import, else its number.
     pub fn class_names(&self) -> Vec<String> {
-        match self.source {
-            Some(source) => source.class_names.iter().map(ToString::to_string).collect(),
-            None => (0..self.classes).map(|class| class.to_string()).collect(),
+        match (self.source, &self.manifest) {
+            (Some(source), _) => source.class_names.iter().map(ToString::to_string).collect(),
+            (None, Some(manifest)) => manifest.classes.clone(),
+            (None, None) => (0..self.classes).map(|class| class.to_string()).collect(),
         }
     }
 
@@ -182,13 +197,22 @@ impl DataSet {
         Ok((examples, [image_digest, label_digest]))
     }
 
-    /// Published digest of file number `i`.
-    fn wanted(&self, i: usize) -> Option<&'static str> {
-        self.source.and_then(|source| source.sha256.get(i).copied())
+    /// Published digest of file number `i`, or that of its import.
+    fn wanted(&self, i: usize) -> Option<&str> {
+        match (self.source, &self.manifest) {
+            (Some(source), _) => source.sha256.get(i).copied(),
+            (None, manifest) => manifest.as_ref()?.sha256.get(i).map(String::as_str),
+        }
     }
 
     fn check_digest(&self, i: usize, found: &str) -> Result<()> {
         match self.wanted(i) {
+            Some(wanted) if wanted != found && self.source.is_none() => Err(DataError::malformed(
+                &self.files.paths[i],
+                "SHA-256",
+                found,
+                format!("{wanted}, as it was imported"),
+            )),
             Some(wanted) if wanted != found => Err(DataError::Digest {
                 set: self.name.clone(),
                 path: self.files.paths[i].clone(),
@@ -200,11 +224,11 @@ impl DataSet {
     }
 }
 
-fn check(path: &Path, wanted: Option<&'static str>) -> Result<FileCheck> {
+fn check(path: &Path, wanted: Option<&str>) -> Result<FileCheck> {
     let bytes = std::fs::metadata(path).map_err(DataError::io("read", path))?.len();
     let (sha256, problem) = match idx::read_with_digest(path) {
         Ok((_, digest)) => (Some(digest), None),
         Err(error) => (None, Some(error.to_string())),
     };
-    Ok(FileCheck { file: path.to_owned(), bytes, sha256, wanted, problem })
+    Ok(FileCheck { file: path.to_owned(), bytes, sha256, wanted: wanted.map(str::to_owned), problem })
 }

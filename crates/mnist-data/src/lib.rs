@@ -20,6 +20,9 @@ pub mod fetch;
 pub mod idx;
 pub mod images;
 pub mod loader;
+pub mod manifest;
+#[cfg(feature = "scan")]
+pub mod own;
 pub mod patches;
 pub mod places;
 pub mod punctuation;
@@ -42,6 +45,7 @@ pub use dataset::{DataSet, FileCheck};
 pub use error::{DataError, Result};
 pub use images::{Binarise, Images, UNLABELLED};
 pub use loader::{Batches, Loader, Purpose, epoch_order};
+pub use manifest::{Manifest, Preparation};
 pub use patches::Patches;
 pub use rng::Key;
 pub use sequences::{Hiding, Sequences, Stream, Task};

@@ -98,7 +98,7 @@ pub(crate) fn places(data_dir: Option<&Path>) -> Vec<(&'static str, PathBuf)> {
 }
 
 /// The set's files in `dir`, or what is missing.
-fn files_in(dir: &Path) -> Result<Files, String> {
+pub(crate) fn files_in(dir: &Path) -> Result<Files, String> {
     if !dir.is_dir() {
         return Err("no such directory".to_owned());
     }

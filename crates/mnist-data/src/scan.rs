@@ -77,7 +77,7 @@ pub enum ScanError {
         "{}: found {width} x {height} pixels, wanted at most {LARGEST} a side and {} million in all; \
          scale it down or cut the digit out",
         path.display(),
-        MOST_PIXELS >> 20
+        most >> 20
     )]
     TooLarge {
         /// The file.
@@ -86,6 +86,8 @@ pub enum ScanError {
         width: u32,
         /// Height found, pixels.
         height: u32,
+        /// Most pixels that are decoded.
+        most: u64,
     },
     /// The image is too small to show a digit.
     #[error(
@@ -134,25 +136,52 @@ pub enum ScanError {
 /// # Errors
 /// The file cannot be read, is no PNG or JPEG, is damaged, too large, too small or blank.
 pub fn read(path: &Path) -> Result<Scan, ScanError> {
+    from_bytes(&contents(path, MOST_BYTES)?, path, MOST_PIXELS)
+}
+
+/// A file's bytes, if there are not more than `most`.
+fn contents(path: &Path, most: u64) -> Result<Vec<u8>, ScanError> {
     let failed = |source| ScanError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        let found = format!("more than {} MiB", MOST_BYTES >> 20);
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        let found = format!("more than {} MiB", most >> 20);
         return Err(ScanError::Format { path: path.to_owned(), found });
     }
-    from_bytes(&bytes, path)
+    Ok(bytes)
 }
 
-/// As [`read`], from the contents of a file; `name` is for the errors.
+/// A picture as it is, turned as its EXIF orientation says; of at most so many bytes and pixels.
+///
+/// # Errors
+/// As [`read`], but for blank ones.
+pub(crate) fn open(path: &Path, most_bytes: u64, most_pixels: u64) -> Result<DynamicImage, ScanError> {
+    decode(&contents(path, most_bytes)?, path, most_pixels)
+}
+
+/// Grey values of a picture, over white where it lets through what is behind it.
+pub(crate) fn over_white(image: &DynamicImage) -> image::GrayImage {
+    if !image.color().has_alpha() || is_opaque(image) {
+        return image.to_luma8();
+    }
+    let image = image.to_luma_alpha8();
+    let mix = |x, y| {
+        let [grey, alpha] = image.get_pixel(x, y).0.map(u16::from);
+        image::Luma([((grey * alpha + 255 * (255 - alpha) + 127) / 255) as u8])
+    };
+    image::GrayImage::from_fn(image.width(), image.height(), mix)
+}
+
+/// As [`read`], from the contents of a file of at most `most` pixels (64 << 20 where that is fewer); `name` is for the
+/// errors.
 ///
 /// # Errors
 /// Those of [`read`] but for the reading.
-pub fn from_bytes(bytes: &[u8], name: &Path) -> Result<Scan, ScanError> {
-    let image = decode(bytes, name)?;
+pub fn from_bytes(bytes: &[u8], name: &Path, most: u64) -> Result<Scan, ScanError> {
+    let image = decode(bytes, name, most.min(MOST_PIXELS))?;
     let (width, height) = (image.width() as usize, image.height() as usize);
-    if !image.color().has_alpha() {
+    if !image.color().has_alpha() || is_opaque(&image) {
         return scan(width, height, &image.into_luma8().into_raw(), name);
     }
     // Over white, as a browser would; light ink on nothing shows over black only.
@@ -191,13 +220,18 @@ fn scan(width: usize, height: usize, gray: &[u8], name: &Path) -> Result<Scan, S
     ink::normalise(width, height, gray).map_err(blank)
 }
 
+/// Whether no pixel lets through what is behind it, as in pictures of a browser's canvas.
+fn is_opaque(image: &DynamicImage) -> bool {
+    image.as_rgba8().is_some_and(|image| image.pixels().all(|pixel| pixel.0[3] == 255))
+}
+
 /// Levels between the darkest and the lightest value.
 fn range(gray: &[u8]) -> u8 {
     let (low, high) = gray.iter().fold((255, 0), |(low, high), &g| (g.min(low), g.max(high)));
     u8::saturating_sub(high, low)
 }
 
-fn decode(bytes: &[u8], name: &Path) -> Result<DynamicImage, ScanError> {
+pub(crate) fn decode(bytes: &[u8], name: &Path, most: u64) -> Result<DynamicImage, ScanError> {
     let path = || name.to_owned();
     let format = match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
@@ -208,8 +242,8 @@ fn decode(bytes: &[u8], name: &Path) -> Result<DynamicImage, ScanError> {
         Err(_) => return Err(ScanError::Format { path: path(), found: "no image".into() }),
     };
     let (width, height) = declared(bytes, format).unwrap_or_default();
-    let too_large = |width, height| ScanError::TooLarge { path: path(), width, height };
-    if width > LARGEST || height > LARGEST || u64::from(width) * u64::from(height) > MOST_PIXELS {
+    let too_large = |width, height| ScanError::TooLarge { path: path(), width, height, most };
+    if width > LARGEST || height > LARGEST || u64::from(width) * u64::from(height) > most {
         return Err(too_large(width, height));
     }
     if format == ImageFormat::Jpeg && !jpeg_ends(bytes) {
@@ -228,7 +262,7 @@ fn decode(bytes: &[u8], name: &Path) -> Result<DynamicImage, ScanError> {
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+    if u64::from(width) * u64::from(height) > most {
         return Err(too_large(width, height));
     }
     let orientation = decoder.orientation().ok(); // none, or unreadable: as it lies

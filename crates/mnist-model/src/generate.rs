@@ -2,7 +2,7 @@
 //!
 //! Draws are counter-based: example `i` at step `t` is a function of (key, `i`, `t`), whatever else is drawn.
 
-use burn::tensor::backend::Backend;
+use burn::tensor::{Distribution, Tensor, TensorData, backend::Backend};
 use mnist_data::Key;
 
 use crate::objectives::Picture;
@@ -24,6 +24,8 @@ pub struct GenerateRequest {
     /// Draw from the likeliest tokens that have this probability together, in (0, 1] (Holtzman et al. 2019,
     /// arXiv 1904.09751); 1 is all.
     pub top_p: f32,
+    /// Codes that a model of codes makes images of, row after row; other than `count` rows are not used but drawn.
+    pub codes: Vec<f32>,
     /// Rounds in which a masked model finds its tokens, at least 1.
     pub rounds: usize,
     /// What is drawn from.
@@ -39,6 +41,7 @@ impl Default for GenerateRequest {
             temperature: 1.0,
             top_k: 0,
             top_p: 1.0,
+            codes: Vec::new(),
             rounds: 16,
             key: Key::new(0).named("generate"),
         }
@@ -55,6 +58,16 @@ pub enum Generated<B: Backend> {
 }
 
 impl GenerateRequest {
+    /// Codes of `width` numbers to make images of, `[count, width]`: the given ones, or drawn from the normal
+    /// distribution of which the temperature is the standard deviation.
+    pub fn codes<B: Backend>(&self, width: usize, device: &B::Device) -> Tensor<B, 2> {
+        let shape = [self.count, width];
+        if self.codes.len() == self.count * width {
+            return Tensor::from_data(TensorData::new(self.codes.clone(), shape), device);
+        }
+        Tensor::random(shape, Distribution::Normal(0.0, f64::from(self.temperature)), device)
+    }
+
     /// A token and its probability among those drawn from; `uniform` in [0, 1) decides.
     pub fn draw(&self, logits: &[f32], uniform: f32) -> (i32, f32) {
         let mut ranked: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();

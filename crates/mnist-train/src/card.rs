@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use mnist_data::{Source, text};
+use mnist_data::{Preparation, Source, text};
 
 use crate::{figures::Figures, metrics::Evaluation, registry, rundir::SavedRun, token_data};
 
@@ -82,7 +82,9 @@ fn uses(name: &str, saved: &SavedRun, figures: &Figures) -> Vec<String> {
     let mut uses = match (saved.run.objective.as_str(), figures) {
         ("label-sequence", _) if !text => Vec::new(),
         (_, Figures::Classification(_)) if text => vec![format!("mnist-cli predict {name} --text TEXT")],
-        (_, Figures::Classification(_)) if saved.facts.size == PREPARED => {
+        (_, Figures::Classification(_))
+            if saved.facts.size == PREPARED || saved.facts.preparation == Preparation::Middle =>
+        {
             vec![format!("mnist-cli predict {name} picture.png")]
         }
         (objective, _) if GENERATIVE.contains(&objective) => vec![format!("mnist-cli generate {name}")],

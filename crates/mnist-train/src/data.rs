@@ -178,6 +178,7 @@ impl TrainingData {
             classes: set.class_names(),
             mean: statistics.mean as f32,
             std: statistics.std as f32,
+            preparation: set.preparation(),
             tokens: None,
         };
         facts.check().map_err(|e| TrainError::Settings(format!("data.name {}: {e}", run.data.name)))?;

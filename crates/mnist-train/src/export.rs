@@ -5,13 +5,13 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;
 
 use crate::{
     error::{Result, TrainError},
     foreign::{self, Values},
     rundir::{RunDir, SavedRun, write_whole},
+    weights,
 };
 
 mod graph;
@@ -108,7 +108,11 @@ impl<'a> Export<'a> {
                 let Some(tensor) = named.remove(&ours) else {
                     return Err(TrainError::Damaged { path, reason: format!("it has no tensor {ours}") });
                 };
-                tensors.insert(theirs, if transposed { transpose(tensor) } else { tensor });
+                let tensor = if transposed { foreign::transposed(tensor) } else { Some(tensor) };
+                let Some(tensor) = tensor else {
+                    return Err(TrainError::Damaged { path, reason: format!("{ours} is no matrix") });
+                };
+                tensors.insert(theirs, tensor);
             }
         }
         // What FixMatch counts while it trains.
@@ -154,33 +158,11 @@ impl<'a> Export<'a> {
     }
 
     fn safetensors(&self, out: &Path) -> Result<Vec<u8>> {
-        let failed = |e: safetensors::SafeTensorError| TrainError::Io {
-            action: "write",
-            path: out.to_path_buf(),
-            source: std::io::Error::other(e),
+        let bytes = |(name, tensor): (&String, &Values)| {
+            (name.clone(), (tensor.shape.clone(), little_endian(&tensor.values)))
         };
-        let bytes: BTreeMap<&str, Vec<u8>> = self
-            .tensors
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), little_endian(&tensor.values)))
-            .collect();
-        let view = |(name, tensor): (&String, &Values)| {
-            let bytes = bytes.get(name.as_str()).map_or(&[][..], Vec::as_slice);
-            Ok((name.clone(), TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?))
-        };
-        let views =
-            self.tensors.iter().map(view).collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
-        safetensors::serialize(views, None).map_err(failed)
+        weights::serialize(&self.tensors.iter().map(bytes).collect(), None, out)
     }
-}
-
-/// `[inputs, outputs]` to PyTorch's `[outputs, inputs]`.
-fn transpose(tensor: Values) -> Values {
-    let Values { shape, values } = tensor;
-    let outputs = shape.last().copied().unwrap_or(0);
-    let column = |k: usize| values.iter().skip(k).step_by(outputs.max(1)).copied();
-    let turned = (0..outputs).flat_map(column).collect();
-    Values { shape: shape.into_iter().rev().collect(), values: turned }
 }
 
 fn json(value: &impl Serialize, out: &Path) -> Result<Vec<u8>> {

@@ -151,7 +151,7 @@ fn renamed(name: &str) -> Option<String> {
 }
 
 /// A matrix with rows and columns exchanged: PyTorch keeps `[outputs, inputs]`.
-fn transposed(Values { shape, values }: Values) -> Option<Values> {
+pub(crate) fn transposed(Values { shape, values }: Values) -> Option<Values> {
     let &[rows, cols] = shape.as_slice() else { return None };
     let at = |i: usize| values.get(i % rows.max(1) * cols + i / rows.max(1)).copied();
     let values = (0..rows * cols).map(at).collect::<Option<_>>()?;

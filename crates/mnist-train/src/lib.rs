@@ -37,6 +37,7 @@ pub mod optimizer;
 pub mod plan;
 pub mod plot;
 pub mod probe;
+pub mod prompt;
 pub mod publish;
 pub mod questions;
 pub mod registry;

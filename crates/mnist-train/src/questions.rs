@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use mnist_data::{Images, LabelledImages, Loader, Patches, Task, punctuation, text::Passage};
+use mnist_data::{Images, LabelledImages, Loader, Patches, Preparation, Task, punctuation, text::Passage};
 
 use crate::{
     data::AnyLoader,
@@ -105,14 +105,16 @@ pub struct Pictures<'a> {
 }
 
 impl<'a> Pictures<'a> {
-    /// How the run in the directory `run` reads pictures of `side` x `side` pixels.
+    /// How the run in the directory `run` reads pictures, which are prepared as its facts say; those of digits have
+    /// `side` x `side` pixels.
     ///
     /// # Errors
     /// [`TrainError::Settings`] if the model reads other images or no single ones; those of [`Coder::load`].
     pub fn of(saved: &'a SavedRun, run: &Path, side: usize) -> Result<Self> {
         let refused = |reason: String| Err(TrainError::Settings(reason));
         let text = "this model reads text: ask with --text";
-        if saved.facts.size != [side, side] {
+        let digits = saved.facts.preparation == Preparation::Digit;
+        if digits && saved.facts.size != [side, side] || token_data::is_text(&saved.run) {
             let [height, width] = saved.facts.size;
             return refused(match &saved.facts.tokens {
                 Some(facts) if !facts.images => text.into(),

@@ -117,6 +117,9 @@ pub trait Trained<B: Backend>: Send {
     /// New examples, if the model makes some; the caller has seeded the backend. See [`Objective::generate`].
     fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>>;
 
+    /// Numbers in a code that it makes an image of, if it does; see [`Objective::code_width`].
+    fn code_width(&self) -> Option<usize>;
+
     /// A table of its tensors.
     fn summary(&self) -> String;
 }
@@ -171,6 +174,10 @@ where
 
     fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
         Objective::generate(self, request, device)
+    }
+
+    fn code_width(&self) -> Option<usize> {
+        Objective::code_width(self)
     }
 
     fn summary(&self) -> String {

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mnist_data::digest::sha256_hex;
+use mnist_data::{Preparation, digest::sha256_hex};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -42,9 +42,16 @@ pub struct Facts {
     pub mean: f32,
     /// Standard deviation of the training pixels (in 0-1).
     pub std: f32,
+    /// How a picture becomes an image as the data are.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub preparation: Preparation,
     /// Of the token sequences that the data are made into, if the objective learns from such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<TokenFacts>,
+}
+
+fn is_usual(preparation: &Preparation) -> bool {
+    *preparation == Preparation::default()
 }
 
 impl Facts {
@@ -412,6 +419,7 @@ mod tests {
                 classes: vec!["0".into(), "1".into()],
                 mean: 0.1307,
                 std: 0.3081,
+                preparation: Preparation::default(),
                 tokens: None,
             },
             provenance: Provenance {

@@ -227,6 +227,7 @@ fn load_text(run: &Run, task: Task, data_dir: Option<&Path>, given: Option<&Give
         classes,
         mean: 0.0,
         std: 1.0,
+        preparation: Default::default(),
         tokens: Some(TokenFacts {
             vocabulary: train.source().vocabulary(),
             length: train.source().length(),
@@ -308,6 +309,7 @@ fn load_images(
         classes: set.class_names(),
         mean: 0.0,
         std: 1.0,
+        preparation: set.preparation(),
         tokens: Some(TokenFacts {
             vocabulary: patches.vocabulary(),
             length: train.source().length(),

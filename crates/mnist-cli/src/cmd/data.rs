@@ -1,6 +1,7 @@
 //! `data`: look at a data set, check its files, fetch it.
 
 mod fetch;
+pub(crate) mod import;
 mod info;
 mod picture;
 mod show;
@@ -29,20 +30,32 @@ pub(crate) enum DataCommand {
     Verify(verify::Verify),
     /// Fetch a known set into the user's cache
     Fetch(fetch::Fetch),
+    /// Make a data set of pictures of one's own
+    Import(import::Import),
 }
 
 /// Which data set.
 #[derive(clap::Args, Debug)]
 pub(crate) struct WhichSet {
-    /// Name of the data set: a known one (mnist, fashion-mnist) or that of a directory in the same format
-    #[arg(long = "data", value_name = "NAME", default_value = "mnist")]
+    /// Name of the data set: a known one (mnist, fashion-mnist), one that was imported, or the path of pictures of one's
+    /// own (see `data import`)
+    #[arg(long = "data", value_name = "NAME|PATH", default_value = "mnist")]
     name: String,
 }
 
 impl WhichSet {
     fn open(&self, data_dir: Option<&Path>) -> Result<DataSet> {
+        if is_path(&self.name) && import::are_pictures(Path::new(&self.name))? {
+            let name = import::kept(Path::new(&self.name), data_dir, true)?;
+            return Ok(DataSet::open(&name, data_dir)?);
+        }
         Ok(DataSet::open(&self.name, data_dir)?)
     }
+}
+
+/// Whether `--data` names a file or folder, not a set.
+pub(crate) fn is_path(data: &str) -> bool {
+    data.contains(std::path::MAIN_SEPARATOR) || Path::new(data).is_file()
 }
 
 /// Does it.
@@ -59,6 +72,7 @@ fn run_into(command: &DataCommand, data_dir: Option<&Path>, quiet: bool, out: &m
         DataCommand::Tokens(tokens) => tokens.run(data_dir, out),
         DataCommand::Verify(verify) => verify.run(data_dir, out),
         DataCommand::Fetch(fetch) => fetch.run(data_dir, quiet, out),
+        DataCommand::Import(import) => import.run(data_dir, out),
     }
 }
 

@@ -4,7 +4,6 @@ use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Result, anyhow};
 use mnist_train::{
-    TrainError,
     data::AnyLoader,
     evaluate::{SplitName, load_split},
     export::{Export, Reference},
@@ -12,6 +11,7 @@ use mnist_train::{
     rundir::{RunDir, SavedRun},
 };
 
+use super::finite;
 use crate::{
     args::{self, Common},
     device::{Compute, Job, Place},
@@ -49,10 +49,7 @@ impl Job for Ask<'_> {
         let (AnyLoader::Images(loader), Some((found, _))) = (&data, model.probabilities(&data, main)?) else {
             return Err(anyhow!("this run's model does not classify images"));
         };
-        if found.iter().any(|p| !p.is_finite()) {
-            let reason = "its probabilities are no numbers".into();
-            return Err(TrainError::Damaged { path: self.dir.model(), reason }.into());
-        }
+        finite(&found, self.dir)?;
         let classes = self.saved.facts.classes.len().max(1);
         let image = |i| Some(loader.data().image(i)?.iter().map(|&byte| f32::from(byte) / 255.0).collect());
         Ok(Reference {

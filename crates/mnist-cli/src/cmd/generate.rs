@@ -4,17 +4,17 @@ use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use mnist_data::{Key, Patches, Tokeniser, scan, tokens};
+use mnist_data::{Key, Patches, scan};
 use mnist_model::{
     generate::{GenerateRequest, Generated},
     objectives::Picture,
 };
 use mnist_train::{
-    TrainError, grid,
+    TrainError, grid, prompt,
     publish::load_model,
     rundir::{RunDir, SavedRun, write_whole},
     sampling,
-    token_data::{Coder, TokenFacts},
+    token_data::Coder,
 };
 
 use crate::{
@@ -53,7 +53,7 @@ fn plan(args: &Generate, saved: &SavedRun, coder: Option<&Coder>) -> Result<Gene
                     "--complete takes an image; this run's model was trained on text: use --prompt".into(),
                 ));
             }
-            (text_start(args.prompt.as_deref(), saved, facts, tokeniser)?, TEXTS)
+            (prompt::of_text(args.prompt.as_deref().unwrap_or_default(), saved, facts, tokeniser)?, TEXTS)
         }
         (Some(Coder::Images(patches)), Some(facts)) => {
             if args.prompt.is_some() {
@@ -61,7 +61,8 @@ fn plan(args: &Generate, saved: &SavedRun, coder: Option<&Coder>) -> Result<Gene
                     "--prompt takes text; this run's model was trained on images: use --complete".into(),
                 ));
             }
-            (image_start(args.complete.as_deref(), saved, facts, patches)?, IMAGES)
+            let given = upper(args.complete.as_deref(), patches)?;
+            (prompt::of_patches(&given, saved, facts, patches), IMAGES)
         }
         _ if args.prompt.is_some() || args.complete.is_some() => {
             let objective = &saved.run.objective;
@@ -83,76 +84,16 @@ fn plan(args: &Generate, saved: &SavedRun, coder: Option<&Coder>) -> Result<Gene
     })
 }
 
-/// Whether the model finds hidden tokens, and does not go on from given ones.
-fn is_masked(saved: &SavedRun) -> bool {
-    saved.run.objective == "masked"
-}
-
-fn special(facts: &TokenFacts, which: usize) -> i32 {
-    (facts.vocabulary + which) as i32
-}
-
-/// `[START] a [SEPARATOR] b [SEPARATOR]` of all that a masked model's sequence holds: what is given, then -1.
-fn hidden_after(given: &[i32], first: usize, facts: &TokenFacts) -> Vec<i32> {
-    let content = facts.length.saturating_sub(3);
-    let at = |i: usize| given.get(i).copied().unwrap_or(-1);
-    let mut start = vec![special(facts, tokens::START)];
-    start.extend((0..first.min(content)).map(at));
-    start.push(special(facts, tokens::SEPARATOR));
-    start.extend((first.min(content)..content).map(at));
-    start.push(special(facts, tokens::SEPARATOR));
-    start
-}
-
-fn text_start(
-    prompt: Option<&str>,
-    saved: &SavedRun,
-    facts: &TokenFacts,
-    tokeniser: &Tokeniser,
-) -> Result<Vec<i32>> {
-    // A passage begins after a newline.
-    let given = tokeniser.encode(&format!("\n{}", prompt.unwrap_or_default()))?;
-    let room = if is_masked(saved) { facts.length.saturating_sub(3) } else { facts.length };
-    if given.len() >= room {
-        let (found, most) = (given.len(), room.saturating_sub(1));
-        return Err(UsageError(format!(
-            "--prompt is {found} tokens long; the model's context leaves room for {most} at most"
-        ))
-        .into());
+/// The upper half of a picture as tokens, or nothing.
+fn upper(complete: Option<&Path>, patches: &Patches) -> Result<Vec<i32>> {
+    let Some(path) = complete else { return Ok(Vec::new()) };
+    if patches.size() != [scan::SIDE; 2] {
+        return Err(UsageError(format!("--complete prepares images of {0}x{0} pixels", scan::SIDE)).into());
     }
-    if is_masked(saved) {
-        let content = room;
-        return Ok(hidden_after(given.get(1..).unwrap_or_default(), content - content / 2, facts));
-    }
+    let pixels: Vec<f32> = scan::read(path)?.pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
+    let mut given = patches.encode(&pixels);
+    given.truncate(prompt::upper_half(patches));
     Ok(given)
-}
-
-fn image_start(
-    complete: Option<&Path>,
-    saved: &SavedRun,
-    facts: &TokenFacts,
-    patches: &Patches,
-) -> Result<Vec<i32>> {
-    let [rows, cols] = patches.grid();
-    let upper = rows.div_ceil(2) * cols;
-    let given = match complete {
-        Some(path) => {
-            if patches.size() != [scan::SIDE; 2] {
-                return Err(
-                    UsageError(format!("--complete prepares images of {0}x{0} pixels", scan::SIDE)).into()
-                );
-            }
-            let pixels: Vec<f32> = scan::read(path)?.pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
-            let mut given = patches.encode(&pixels);
-            given.truncate(upper);
-            given
-        }
-        None => Vec::new(),
-    };
-    if is_masked(saved) {
-        return Ok(hidden_after(&given, upper, facts));
-    }
-    Ok([vec![special(facts, tokens::START)], given].concat())
 }
 
 struct Make<'a> {
@@ -185,13 +126,14 @@ impl Job for Make<'_> {
         match (made, &self.coder) {
             (Generated::Images(picture), _) => save(picture, &self.args.out, &mut out)?,
             (Generated::Tokens(rows), Some(Coder::Images(patches))) => {
-                let picture = drawn::<B>(&contents(rows, patches.vocabulary()), patches, main);
+                let picture = drawn::<B>(&rows, patches, main);
                 save(picture, &self.args.out, &mut out)?;
             }
             (Generated::Tokens(rows), Some(Coder::Text(tokeniser))) => {
-                for (i, row) in contents(rows, tokeniser.vocabulary()).iter().enumerate() {
+                for (i, row) in rows.iter().enumerate() {
+                    let row = prompt::contents(row, tokeniser.vocabulary());
                     let rule = if i == 0 { "" } else { "----\n" };
-                    writeln!(out, "{rule}{}", tokeniser.decode(row).trim_matches('\n'))?;
+                    writeln!(out, "{rule}{}", tokeniser.decode(&row).trim_matches('\n'))?;
                 }
             }
             (Generated::Tokens(rows), None) => writeln!(out, "{rows:?}")?,
@@ -200,19 +142,10 @@ impl Job for Make<'_> {
     }
 }
 
-/// Sequences without special tokens.
-fn contents(rows: Vec<Vec<i32>>, vocabulary: usize) -> Vec<Vec<i32>> {
-    let content = |row: Vec<i32>| {
-        row.into_iter()
-            .filter(|&token| usize::try_from(token).is_ok_and(|token| token < vocabulary))
-            .collect()
-    };
-    rows.into_iter().map(content).collect()
-}
-
 fn drawn<B: Backend>(rows: &[Vec<i32>], patches: &Patches, device: &B::Device) -> Picture<B> {
     let [height, width] = patches.size();
-    let pixels: Vec<f32> = rows.iter().flat_map(|row| patches.decode(row)).collect();
+    let pixels: Vec<f32> =
+        rows.iter().flat_map(|row| patches.decode(&prompt::contents(row, patches.vocabulary()))).collect();
     let images = Tensor::from_data(TensorData::new(pixels, [rows.len(), 1, height, width]), device);
     let side = rows.len().isqrt();
     Picture { name: "generated", images, columns: if side * side < rows.len() { side + 1 } else { side } }

@@ -14,13 +14,21 @@ pub(crate) mod plan;
 pub(crate) mod predict;
 pub(crate) mod probe;
 pub(crate) mod runs;
+pub(crate) mod serve;
 pub(crate) mod train;
 pub(crate) mod tune;
 
 use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::Result;
-use mnist_train::{TrainError, rundir::write_whole};
+use mnist_data::{
+    Preparation, own,
+    scan::{self, ScanError},
+};
+use mnist_train::{
+    TrainError,
+    rundir::{Facts, RunDir, write_whole},
+};
 
 use crate::{args::UsageError, stop};
 
@@ -36,6 +44,22 @@ fn belongs(home: &Path, file: &str, settings: &str, reason: &str) -> Result<()> 
         return Ok(());
     }
     Err(UsageError(format!("{}{reason}", home.display())).into())
+}
+
+/// A picture as a run's model sees it.
+fn picture(path: &Path, facts: &Facts) -> Result<Vec<u8>, ScanError> {
+    match facts.preparation {
+        Preparation::Digit => Ok(scan::read(path)?.pixels.to_vec()),
+        Preparation::Middle => own::prepared(path, facts.size),
+    }
+}
+
+/// Refuses probabilities that are no numbers, as those of a run whose weights are none.
+fn finite(found: &[f32], run: &RunDir) -> Result<()> {
+    if found.iter().all(|p| p.is_finite()) {
+        return Ok(());
+    }
+    Err(TrainError::Damaged { path: run.model(), reason: "its probabilities are no numbers".into() }.into())
 }
 
 /// The end of a command that goes on where it was stopped when it is given again.

@@ -44,7 +44,7 @@ struct Measured {
 
 /// Plans.
 pub(crate) fn run(args: &args::Plan, common: &Common) -> Result<ExitCode> {
-    let (_, run) = resolved(&args.chosen, None, "default", Table::new(), Vec::new())?;
+    let (_, run) = resolved(&args.chosen, None, "default", Table::new(), Vec::new(), common)?;
     let place = Place::choose(common)?;
     let data = TrainingData::load(&run, common.data_dir.as_deref())?;
     registry::check(&run, &data.facts).map_err(TrainError::Settings)?;

@@ -15,6 +15,7 @@ use mnist_train::{
 };
 use serde::Serialize;
 
+use super::{finite, picture};
 use crate::{
     args::{Common, Predict},
     device::{Compute, Job, Place},
@@ -90,10 +91,10 @@ impl Job for Answers<'_> {
             let mut read = Vec::new();
             let mut pixels = Vec::new();
             for path in paths {
-                match scan::read(path) {
-                    Ok(scan) => {
+                match picture(path, &saved.facts) {
+                    Ok(found) => {
                         read.push(path);
-                        pixels.extend(scan.pixels);
+                        pixels.extend(found);
                     }
                     Err(error) => {
                         failed = true;
@@ -125,10 +126,7 @@ impl Answers<'_> {
         let Some((found, _)) = model.probabilities(loader, device)? else {
             return Err(TrainError::Settings("this run's model does not classify".into()).into());
         };
-        if found.iter().any(|p| !p.is_finite()) {
-            let reason = "its probabilities are no numbers".into();
-            return Err(TrainError::Damaged { path: self.dir.model(), reason }.into());
-        }
+        finite(&found, self.dir)?;
         Ok(found)
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use mnist_data::text;
+use mnist_data::{sources, text};
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
@@ -23,7 +23,10 @@ use mnist_train::{
 
 use toml::Table;
 
-use super::board::Board;
+use super::{
+    board::Board,
+    data::{import, is_path},
+};
 use crate::{
     args::{Chosen, Common, Finetune, Pretrain, Train, UsageError, plain},
     device::{BackendName, Compute, Job, Place},
@@ -52,7 +55,11 @@ pub(crate) fn pretrain(args: &Pretrain, common: &Common) -> Result<ExitCode> {
         (None, Some(objective)) => {
             let objective = &objective.replace('_', "-");
             // A text has a recipe of its own.
-            let text = train.chosen.data.as_ref().is_some_and(|data| data == text::NAME || is_path(data));
+            let text = match &train.chosen.data {
+                Some(data) if is_path(data) => !import::are_pictures(Path::new(data))?,
+                Some(data) => data == text::NAME,
+                None => false,
+            };
             let own = format!("{objective}-text");
             let recipe = if text && Recipe::find(&own).is_ok() { &own } else { objective };
             begin(train, recipe, Table::new(), vec![format!("objective={objective}")], common)
@@ -90,10 +97,15 @@ pub(in crate::cmd) fn resolved(
     recipe: &str,
     base: Table,
     mut sets: Vec<String>,
+    common: &Common,
 ) -> Result<(Recipe, Run)> {
     let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(recipe))?;
     if let Some(data) = &args.data {
-        if is_path(data) {
+        if is_path(data) && import::are_pictures(Path::new(data))? {
+            let name = import::kept(Path::new(data), common.data_dir.as_deref(), common.quiet)?;
+            sets.extend([format!("data.name={name}"), "data.path=".into()]);
+            sets.extend(import::validation(&name, common.data_dir.as_deref())?);
+        } else if is_path(data) {
             let path = Path::new(data).canonicalize().with_context(|| format!("cannot read {data}"))?;
             let Some(path) = path.to_str() else {
                 return Err(UsageError(format!("--data {data}: its path is not UTF-8")).into());
@@ -101,6 +113,9 @@ pub(in crate::cmd) fn resolved(
             sets.extend([format!("data.name={}", text::NAME), format!("data.path='''{path}'''")]);
         } else {
             sets.extend([format!("data.name={data}"), "data.path=".into()]);
+            if data != text::NAME && sources::Source::find(data).is_err() {
+                sets.extend(import::validation(data, common.data_dir.as_deref())?);
+            }
         }
     }
     sets.extend(args.labels.map(|labels| format!("data.labels={labels}")));
@@ -112,7 +127,7 @@ pub(in crate::cmd) fn resolved(
 }
 
 fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Common) -> Result<ExitCode> {
-    let (recipe, mut run) = resolved(&args.chosen, args.seed, recipe, base, sets)?;
+    let (recipe, mut run) = resolved(&args.chosen, args.seed, recipe, base, sets, common)?;
     let source = source_of(&run, common)?;
     if let Some(source) = &source {
         run.finetune.sha256.clone_from(&source.sha256);
@@ -164,11 +179,6 @@ pub(super) fn source_of(run: &Run, common: &Common) -> Result<Option<Source>> {
     let source = Source::find(&run.finetune.from, &common.runs)?;
     source.check(&run.finetune)?;
     Ok(Some(source))
-}
-
-/// Whether `--data` names a file or folder, not a set.
-fn is_path(data: &str) -> bool {
-    data.contains(std::path::MAIN_SEPARATOR) || Path::new(data).is_file()
 }
 
 fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {

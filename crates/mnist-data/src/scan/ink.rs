@@ -35,8 +35,8 @@ pub(super) fn normalise(width: usize, height: usize, gray: &[u8]) -> Result<Scan
     let values: Vec<u8> = gray.values.iter().map(|v| flip(*v)).collect();
     let is_ink = |v: u8| if inverted { flip(v) <= threshold } else { v > threshold };
 
-    let (paper, ink): (Vec<u8>, Vec<u8>) = values.iter().partition(|v| !is_ink(**v));
-    let (paper, ink) = (median(paper), median(ink));
+    let counts = histogram(&values);
+    let (paper, ink) = (median(&counts, |v| !is_ink(v)), median(&counts, is_ink));
     if ink.saturating_sub(paper) < CONTRAST {
         return Err(format!("ink and paper differ by {} of 255 levels", ink.saturating_sub(paper)));
     }
@@ -95,8 +95,7 @@ fn working_copy(width: usize, height: usize, gray: &[u8]) -> Gray {
 /// The level that parts the values best (Otsu 1979, "A threshold selection method from gray-level
 /// histograms"): dark ones up to it, light ones above.
 fn otsu(values: &[u8]) -> u8 {
-    let mut counts = [0f64; 256];
-    values.iter().for_each(|v| counts[usize::from(*v)] += 1.0);
+    let counts = histogram(values).map(|n| n as f64);
     let total: f64 = counts.iter().enumerate().map(|(level, n)| level as f64 * n).sum();
     let n = values.len() as f64;
     let (mut below, mut sum, mut best, mut last, mut found) = (0.0, 0.0, -1.0, 0usize, 0usize);
@@ -122,11 +121,8 @@ fn paper_is_light(gray: &Gray, threshold: u8) -> bool {
     let Gray { width, height, ref values } = *gray;
     let light_share = |light: usize, all: usize| light as f64 / all.max(1) as f64;
     let light = |i: &usize| values[*i] > threshold;
-    let on_border = |i: &usize| {
-        let (y, x) = (i / width, i % width);
-        y == 0 || x == 0 || y + 1 == height || x + 1 == width
-    };
-    let border: Vec<usize> = (0..values.len()).filter(on_border).collect();
+    let ends = (1..height - 1).flat_map(|y| [y * width, (y + 1) * width - 1]);
+    let border: Vec<usize> = (0..width).chain((height - 1) * width..height * width).chain(ends).collect();
     let share = light_share(border.iter().filter(|i| light(i)).count(), border.len());
     if (0.4..=0.6).contains(&share) {
         return light_share((0..values.len()).filter(light).count(), values.len()) > 0.5;
@@ -134,12 +130,23 @@ fn paper_is_light(gray: &Gray, threshold: u8) -> bool {
     share > 0.5
 }
 
-fn median(mut values: Vec<u8>) -> u8 {
-    let middle = values.len() / 2;
-    if values.is_empty() {
-        return 0;
-    }
-    *values.select_nth_unstable(middle).1
+/// How often each level occurs.
+fn histogram(values: &[u8]) -> [usize; 256] {
+    let mut counts = [0; 256];
+    values.iter().for_each(|v| counts[usize::from(*v)] += 1);
+    counts
+}
+
+/// The upper median of the levels that are `among` those counted; 0 if there are none.
+fn median(counts: &[usize; 256], among: impl Fn(u8) -> bool) -> u8 {
+    let counted = || (0..=255).zip(counts).filter(|(level, _)| among(*level));
+    let middle = counted().map(|(_, n)| n).sum::<usize>() / 2;
+    let mut below = 0;
+    let reached = counted().find(|(_, n)| {
+        below += **n;
+        below > middle
+    });
+    reached.map_or(0, |(level, _)| level)
 }
 
 /// `mask` without the patches that are small beside the largest: dust, noise, paper grain.
@@ -171,8 +178,11 @@ fn without_specks(mask: &[bool], width: usize) -> Vec<bool> {
 
 /// `mask` and all pixels beside it.
 fn grown(mask: &[bool], width: usize) -> Vec<bool> {
-    let beside = |i| neighbours(i, width, mask.len()).any(|n| mask[n]);
-    (0..mask.len()).map(|i| mask[i] || beside(i)).collect()
+    let mut grown = mask.to_vec();
+    for i in (0..mask.len()).filter(|i| mask[*i]) {
+        neighbours(i, width, mask.len()).for_each(|beside| grown[beside] = true);
+    }
+    grown
 }
 
 /// Row-major positions of the up to eight pixels around `i`.
@@ -219,8 +229,7 @@ fn is_normalised(values: &[u8], ink: &Extent) -> bool {
 /// `(x, y)` of the centre of mass, in pixels from the near edges.
 fn mass_centre(width: usize, len: usize, mass: impl Fn(usize) -> f32) -> (f64, f64) {
     let (mut sum, mut x, mut y) = (0.0, 0.0, 0.0);
-    for i in 0..len {
-        let m = f64::from(mass(i));
+    for (i, m) in (0..len).map(|i| (i, f64::from(mass(i)))).filter(|(_, m)| *m > 0.0) {
         sum += m;
         x += m * ((i % width) as f64 + 0.5);
         y += m * ((i / width) as f64 + 0.5);

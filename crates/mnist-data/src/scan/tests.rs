@@ -57,7 +57,7 @@ fn gray_image(size: usize, values: Vec<u8>) -> GrayImage {
 }
 
 fn from(bytes: &[u8]) -> Result<Scan, ScanError> {
-    from_bytes(bytes, Path::new("drawing"))
+    from_bytes(bytes, Path::new("drawing"), MOST_PIXELS)
 }
 
 /// Mean absolute difference of two scans, grey levels.

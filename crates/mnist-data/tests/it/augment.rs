@@ -3,8 +3,15 @@
 use mnist_data::{Augment, Key};
 use proptest::prelude::*;
 
-const ALL: Augment =
-    Augment { shift: 2.0, rotation: 15.0, scale: 0.15, shear: 10.0, elastic_alpha: 34.0, elastic_sigma: 4.0 };
+const ALL: Augment = Augment {
+    shift: 2.0,
+    rotation: 15.0,
+    scale: 0.15,
+    shear: 10.0,
+    elastic_alpha: 34.0,
+    elastic_sigma: 4.0,
+    flip: 0.0,
+};
 
 /// A plump ring, 28x28.
 fn ring() -> Vec<u8> {
@@ -107,10 +114,28 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let [shift, rotation, scale, shear, elastic_alpha] = values;
-        let augment = Augment { shift, rotation, scale, shear, elastic_alpha, elastic_sigma: sigma };
+        let augment = Augment { shift, rotation, scale, shear, elastic_alpha, elastic_sigma: sigma, flip: 0.0 };
         let image = vec![200; rows * cols];
         let mut out = vec![f32::NAN; rows * cols];
         augment.apply(&image, rows, cols, Key::new(seed), &mut out);
         prop_assert!(out.iter().all(|v| (0.0..=1.0).contains(v)));
     }
+}
+
+#[test]
+fn left_and_right_are_exchanged_as_often_as_told() {
+    let image: Vec<u8> = (0..9).collect();
+    let mirrored: Vec<f32> = [2, 1, 0, 5, 4, 3, 8, 7, 6].map(|p: u8| f32::from(p) / 255.0).to_vec();
+    let augment = |flip| Augment { flip, ..Augment::default() };
+    let of = |augment: &Augment, key: u64| {
+        let mut out = vec![0.0; 9];
+        augment.apply(&image, 3, 3, Key::new(key), &mut out);
+        out
+    };
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(close(&of(&augment(1.0), 5), &mirrored));
+    let mirrors = (0..400).filter(|key| close(&of(&augment(0.25), *key), &mirrored)).count();
+    // Binomial: 100 within four standard deviations.
+    assert!((65..=135).contains(&mirrors), "{mirrors}");
+    assert!(augment(1.1).validate().is_err());
 }

@@ -7,8 +7,15 @@ use std::time::Instant;
 use burn_flex::Flex;
 use mnist_data::{Augment, Examples, HostBatch, LabelledImages, Loader, epoch_order};
 
-const AUGMENT: Augment =
-    Augment { shift: 1.0, rotation: 10.0, scale: 0.1, shear: 5.0, elastic_alpha: 8.0, elastic_sigma: 3.0 };
+const AUGMENT: Augment = Augment {
+    shift: 1.0,
+    rotation: 10.0,
+    scale: 0.1,
+    shear: 5.0,
+    elastic_alpha: 8.0,
+    elastic_sigma: 3.0,
+    flip: 0.0,
+};
 
 /// 103 images of 4x3; image `i` is all `i`, its label `i % 10`.
 fn data() -> Arc<LabelledImages> {

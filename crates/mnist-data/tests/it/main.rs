@@ -12,6 +12,8 @@ mod idx;
 mod loader;
 #[cfg(test)]
 mod mnist;
+#[cfg(all(test, feature = "scan"))]
+mod own;
 #[cfg(test)]
 mod rng;
 #[cfg(test)]

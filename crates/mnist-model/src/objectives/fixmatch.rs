@@ -54,6 +54,7 @@ impl Default for FixmatchSettings {
             shear: 15.0,
             elastic_alpha: 30.0,
             elastic_sigma: 4.0,
+            ..Augment::default()
         };
         Self { labelled: 64, threshold: 0.95, weight: 1.0, align: true, strong }
     }

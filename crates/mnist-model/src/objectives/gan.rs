@@ -149,15 +149,15 @@ impl<B: Backend> Gan<B> {
     }
 
     /// Images of noise, pixels in 0-1, `[count, 1, height, width]`; `spread` is the noise's standard deviation.
-    fn make(&self, count: usize, spread: f64, device: &B::Device) -> Tensor<B, 4> {
-        let noise = Tensor::random([count, self.code], Distribution::Normal(0.0, spread), device);
+    fn make(&self, count: usize, device: &B::Device) -> Tensor<B, 4> {
+        let noise = Tensor::random([count, self.code], Distribution::Normal(0.0, 1.0), device);
         sigmoid(self.generator.forward(noise))
     }
 
     fn discriminator_loss(&self, images: Tensor<B, 4>) -> Losses<B> {
         let [batch, ..] = images.dims();
         // Not frozen, only cut off: its norms have to go by the batch here as they do when it is its turn.
-        let made = self.make(batch, 1.0, &images.device()).detach();
+        let made = self.make(batch, &images.device()).detach();
         let real = self.discriminate(images.clone());
         let fake = self.discriminate(made);
         let right = |name, logits: &Tensor<B, 1>| {
@@ -180,7 +180,7 @@ impl<B: Backend> Gan<B> {
         // The discriminator's own gradients are of no use here; norms, if it has any, go by their running averages.
         let opponent =
             Self { net: self.net.clone().no_grad(), head: self.head.clone().no_grad(), ..self.clone() };
-        let total = log_sigmoid(opponent.discriminate(self.make(batch, 1.0, device))).mean().neg();
+        let total = log_sigmoid(opponent.discriminate(self.make(batch, device))).mean().neg();
         Losses { total, parts: Vec::new() }
     }
 }
@@ -200,11 +200,7 @@ impl<B: Backend> Objective<B> for Gan<B> {
         let share = |images| self.discriminate(images).greater_elem(0.0).float();
         vec![
             Score { name: "real_taken_for_real", unit: "share", values: share(batch.images) },
-            Score {
-                name: "made_taken_for_real",
-                unit: "share",
-                values: share(self.make(count, 1.0, &device)),
-            },
+            Score { name: "made_taken_for_real", unit: "share", values: share(self.make(count, &device)) },
             Score { name: ChosenBy::NOTHING.score, unit: "", values: Tensor::zeros([count], &device) },
         ]
     }
@@ -214,13 +210,17 @@ impl<B: Backend> Objective<B> for Gan<B> {
     }
 
     fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
-        let images = self.make(request.count, f64::from(request.temperature), device);
+        let images = sigmoid(self.generator.forward(request.codes(self.code, device)));
         Some(Generated::Images(Picture { name: "samples", images, columns: 16 }))
+    }
+
+    fn code_width(&self) -> Option<usize> {
+        Some(self.code)
     }
 
     fn pictures(&self, batch: Batch<B>) -> Vec<Picture<B>> {
         // The caller's seed is the same after each epoch: so is the noise.
-        let images = self.make(96, 1.0, &batch.images.device());
+        let images = self.make(96, &batch.images.device());
         vec![Picture { name: "samples", images, columns: 16 }]
     }
 }

@@ -221,6 +221,11 @@ pub trait Objective<B: Backend>: Module<B> {
         None
     }
 
+    /// Numbers in a code that it makes an image of, if it does; see [`GenerateRequest::codes`].
+    fn code_width(&self) -> Option<usize> {
+        None
+    }
+
     /// Pictures of what it does with the first examples of the validation split.
     fn pictures(&self, batch: On<Self::Input, B>) -> Vec<Picture<B>> {
         let _ = batch;

@@ -212,12 +212,12 @@ impl<B: Backend> Objective<B> for Vae<B> {
     }
 
     fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
-        let codes = Tensor::random(
-            [request.count, self.code()],
-            Distribution::Normal(0.0, f64::from(request.temperature)),
-            device,
-        );
-        Some(Generated::Images(Picture { name: "samples", images: self.decode(codes), columns: 16 }))
+        let images = self.decode(request.codes(self.code(), device));
+        Some(Generated::Images(Picture { name: "samples", images, columns: 16 }))
+    }
+
+    fn code_width(&self) -> Option<usize> {
+        Some(self.code())
     }
 
     fn pictures(&self, batch: Batch<B>) -> Vec<Picture<B>> {

@@ -21,7 +21,7 @@ impl Verify {
         let checks = set.verify()?;
         writeln!(out, "{} in {}; SHA-256 of the unpacked contents:", set.name(), set.dir().display())?;
         for check in &checks {
-            let verdict = match (check.ok(), check.wanted) {
+            let verdict = match (check.ok(), &check.wanted) {
                 (true, Some(_)) => "ok",
                 (true, None) => "whole",
                 (false, _) => "WRONG",
@@ -29,7 +29,7 @@ impl Verify {
             let name = check.file.file_name().unwrap_or_default().to_string_lossy();
             let sha256 = check.sha256.as_deref().unwrap_or("cannot be read");
             writeln!(out, "  {verdict:<5}  {name:<26}  {:>10} bytes  {sha256}", grouped(check.bytes))?;
-            if let Some(wanted) = check.wanted.filter(|_| !check.ok()) {
+            if let Some(wanted) = check.wanted.as_ref().filter(|_| !check.ok()) {
                 writeln!(out, "         {:<26}  {:>16}  {wanted}", "", "published:")?;
             }
             if let Some(problem) = &check.problem {
@@ -46,9 +46,12 @@ impl Verify {
             };
             bail!("{wrong} of {} files are damaged or not the published ones; {advice}", checks.len());
         }
-        match set.source() {
-            Some(_) => writeln!(out, "all files are the published ones")?,
-            None => writeln!(out, "all files are whole; no digests are published for `{}`", set.name())?,
+        match (set.source(), set.imported_from()) {
+            (Some(_), _) => writeln!(out, "all files are the published ones")?,
+            (None, Some(from)) => writeln!(out, "all files are as they were imported from {from}")?,
+            (None, None) => {
+                writeln!(out, "all files are whole; no digests are published for `{}`", set.name())?
+            }
         }
         Ok(())
     }

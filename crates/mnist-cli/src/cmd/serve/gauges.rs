@@ -1,0 +1,95 @@
+//! `GET /metrics`: what Prometheus reads of the server.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// Which requests are counted together.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Request {
+    path: String,
+    status: u16,
+}
+
+/// Counts and times since the start.
+pub(super) struct Gauges {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    seconds: Histogram,
+    batches: Histogram,
+    waiting: Gauge,
+    connections: Gauge,
+    images: Counter<u64, AtomicU64>,
+}
+
+impl Gauges {
+    /// All at zero.
+    pub(super) fn new() -> Self {
+        let (requests, waiting, connections) = (Family::default(), Gauge::default(), Gauge::default());
+        let images = Counter::default();
+        let seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let batches = Histogram::new(exponential_buckets(1.0, 2.0, 9));
+        let mut registry = Registry::with_prefix("mnist");
+        registry.register("http_requests", "Requests answered", requests.clone());
+        registry.register_with_unit("http_request", "Time of a request", Unit::Seconds, seconds.clone());
+        registry.register("batch_images", "Images that went through a model together", batches.clone());
+        registry.register("images", "Images classified", images.clone());
+        registry.register("waiting", "Requests that wait for a model", waiting.clone());
+        registry.register("connections", "Open connections", connections.clone());
+        Self { registry, requests, seconds, batches, waiting, connections, images }
+    }
+
+    /// A request was answered.
+    pub(super) fn answered(&self, path: &str, status: u16, took: Duration) {
+        self.requests.get_or_create(&Request { path: path.into(), status }).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// So many images went through a model together.
+    pub(super) fn batch(&self, images: usize) {
+        self.batches.observe(images as f64);
+        self.images.inc_by(images as u64);
+    }
+
+    /// Requests that wait for a model.
+    pub(super) fn waiting(&self) -> Held {
+        Held::one_more_of(&self.waiting)
+    }
+
+    /// Open connections.
+    pub(super) fn connection(&self) -> Held {
+        Held::one_more_of(&self.connections)
+    }
+
+    /// As Prometheus reads it.
+    pub(super) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Counted until it is dropped.
+pub(super) struct Held(Gauge);
+
+impl Held {
+    fn one_more_of(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

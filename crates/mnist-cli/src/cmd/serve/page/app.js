@@ -1,0 +1,148 @@
+// The page: which view is open, and the view in which one draws.
+
+import { makers } from "./make.js";
+import { makePad } from "./pad.js";
+import { el, latest, paint, request, say, trouble } from "./parts.js";
+import { watchRuns } from "./runs.js";
+import { otherLanguage, theme, translate, word } from "./words.js";
+
+const models = await request("/api/models").catch((error) => { trouble(error); return []; });
+const classifiers = models.filter((model) => model.classes.length > 0);
+
+/** Most bytes of a picture that the server takes. */
+const MOST_BYTES = 8 << 20;
+
+/** A card of a classifier: `show(answer)`, `blank(text)`. */
+function card(model) {
+  const label = el("div", { className: "label" });
+  const note = el("p", { className: "hint" });
+  const bars = el("div", { className: "bars" });
+  const rows = model.classes.map((name) => {
+    const fill = el("i");
+    const row = { name: el("span", { textContent: name }), fill, share: el("span", { className: "share" }) };
+    bars.append(row.name, el("div", { className: "bar" }, fill), row.share);
+    return row;
+  });
+  const seen = el("canvas", { width: 28, height: 28 });
+  const heat = el("canvas", { width: 28, height: 28 });
+  const heatFigure = el("figure", {}, heat, el("figcaption", { dataset: { word: "heat" } }));
+  const tested = model.test_accuracy === null ? "" : `${(100 * model.test_accuracy).toFixed(2)} % `;
+  const about = el("p", { className: "hint" }, `${model.net} · ${model.objective}`);
+  if (tested) about.append(` · ${tested}`, el("span", { dataset: { word: "tested" } }));
+  const card = el("article", { className: "card", dataset: { model: model.name } },
+    el("h2", { textContent: model.name }), about, label, note, bars,
+    el("div", { className: "seen" },
+      el("figure", {}, seen, el("figcaption", { dataset: { word: "seen" } })), heatFigure));
+
+  return {
+    card,
+    model,
+    show(answer) {
+      const most = Math.max(...answer.probabilities);
+      label.textContent = answer.label;
+      label.className = `label${answer.label.length > 3 ? " long" : ""}${most < 0.5 ? " doubt" : ""}`;
+      note.textContent = "";
+      rows.forEach((row, i) => {
+        const p = answer.probabilities[i];
+        row.fill.style.width = `${100 * p}%`;
+        row.share.textContent = `${(100 * p).toFixed(1)} %`;
+        row.name.className = p === most ? "most" : "";
+      });
+      paint(seen, answer.seen, model.size);
+      heatFigure.hidden = !answer.heat;
+      if (answer.heat) {
+        const strongest = Math.max(0.02, ...answer.heat.map(Math.abs));
+        paint(heat, answer.heat, model.size, (value, i) => {
+          const share = Math.min(1, Math.abs(value) / strongest);
+          const grey = answer.seen[i] * 0.45;
+          const mix = (to) => grey + (to - grey) * share;
+          return value >= 0 ? [mix(235), mix(60), mix(45)] : [mix(60), mix(110), mix(235)];
+        });
+      }
+    },
+    blank(text) {
+      label.textContent = "";
+      note.textContent = text;
+      rows.forEach((row) => { row.fill.style.width = "0"; row.share.textContent = ""; row.name.className = ""; });
+      paint(seen, new Array(model.size[0] * model.size[1]).fill(0), model.size);
+      heatFigure.hidden = true;
+    },
+  };
+}
+
+function drawView() {
+  const answers = document.getElementById("answers");
+  if (!classifiers.length) { answers.append(el("p", { dataset: { word: "noClassifier" } })); return; }
+  const cards = classifiers.map(card);
+  answers.append(...cards.map((c) => c.card));
+  const wantsHeat = document.getElementById("heat");
+  let file = null;
+
+  const asks = cards.map((c) => latest(async (body) => {
+    if (!body) { c.blank(word("nothingYet")); return; }
+    const path = `/api/predict?model=${encodeURIComponent(c.model.name)}&heat=${wantsHeat.checked}`;
+    try {
+      const { answers: [answer] } = await request(path, { method: "POST", headers: { "content-type": body.type }, body });
+      c.show(answer);
+      trouble(null);
+      say(`${c.model.name}: ${answer.label}, ${Math.round(100 * Math.max(...answer.probabilities))} %`);
+    } catch (error) {
+      if (error.status === 422) c.blank(error.message); else trouble(error);
+    }
+  }));
+  const ask = latest(async () => {
+    const drawn = pad.isEmpty() ? null : await pad.png();
+    // A file may have been dropped meanwhile.
+    asks.forEach((one) => one(file ?? (pad.isEmpty() ? null : drawn)));
+  });
+  const pad = makePad({
+    onChange: () => { file = null; ask(); },
+    onFile: async (dropped) => {
+      if (dropped.size > MOST_BYTES) { trouble(new Error(`${dropped.name}: > ${MOST_BYTES >> 20} MiB`)); return; }
+      try {
+        pad.show(await createImageBitmap(dropped));
+      } catch { /* the server says what is wrong with it */ }
+      file = dropped;
+      ask();
+    },
+  });
+  pad.say = say;
+  document.getElementById("pad").append(pad.frame, pad.tools);
+  wantsHeat.onchange = ask;
+  ask();
+}
+
+function tabs() {
+  const views = ["draw", "make", "runs"];
+  const buttons = views.map((name) => {
+    const button = el("button", { type: "button", id: `tab-${name}`, dataset: { word: name } });
+    button.setAttribute("role", "tab");
+    button.setAttribute("aria-controls", name);
+    button.onclick = () => { location.hash = name; };
+    return button;
+  });
+  document.getElementById("tabs").append(...buttons);
+  document.getElementById("tabs").onkeydown = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step) buttons[(buttons.indexOf(document.activeElement) + step + views.length) % views.length].focus();
+  };
+  const open = () => {
+    const wanted = location.hash.slice(1);
+    const name = views.includes(wanted) ? wanted : classifiers.length ? "draw" : models.length ? "make" : "runs";
+    views.forEach((view, i) => {
+      document.getElementById(view).hidden = view !== name;
+      buttons[i].setAttribute("aria-selected", String(view === name));
+    });
+  };
+  addEventListener("hashchange", open);
+  open();
+}
+
+drawView();
+makers(document.getElementById("make"), models);
+watchRuns();
+tabs();
+theme();
+document.getElementById("language").onclick = () => { otherLanguage(); dispatchEvent(new Event("language")); };
+translate();
+document.body.dataset.ready = "true";

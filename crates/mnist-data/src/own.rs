@@ -1,0 +1,468 @@
+//! Pictures of one's own as a data set: a folder for each class, or a table with a row for each image, made into the four
+//! files that [`DataSet`](crate::DataSet) reads, and a manifest beside them.
+//!
+//! A folder's parts `train` and `test` are taken as they are; where there are none, and of a table, the test examples
+//! are chosen by their contents (SHA-256), class by class: the same picture is always on the same side, whatever its
+//! file is called and whatever else is there. A picture that is there twice counts once.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use image::{DynamicImage, imageops::FilterType};
+
+use crate::{
+    dataset::DataSet,
+    digest::sha256_hex,
+    error::{DataError, Result},
+    manifest::{MANIFEST, MOST_CLASSES, Manifest, Preparation},
+    places, scan,
+    set::LabelledImages,
+    sources::FILE_NAMES,
+    stats::Statistics,
+};
+
+/// Most bytes of a picture's file.
+const MOST_BYTES: u64 = 64 << 20;
+/// Most pixels of a picture.
+const MOST_PIXELS: u64 = 64 << 20;
+/// Most bytes of a line of a table.
+const MOST_LINE: u64 = 1 << 20;
+/// Largest height and width of the images that are made.
+const LARGEST: usize = 512;
+
+/// How pictures become images.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Height and width, pixels; none: that of the pictures if they all have the same, else 28 x 28.
+    pub size: Option<[usize; 2]>,
+    /// Share of each class that tests, above 0 and below 1, where the folder has no `test`.
+    pub test: f64,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { size: None, test: 0.15 }
+    }
+}
+
+/// A set of one's own, in memory.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// Where it is from.
+    pub source: String,
+    /// Name of each class, in the order of their labels.
+    pub classes: Vec<String>,
+    /// What is learned from and validated on.
+    pub train: LabelledImages,
+    /// What tests.
+    pub test: LabelledImages,
+    /// How pictures became its images.
+    pub preparation: Preparation,
+    /// What was left out, and why.
+    pub left_out: Vec<String>,
+}
+
+/// An example that was read.
+struct Found {
+    class: usize,
+    /// Of its grey values and size.
+    digest: String,
+    /// `None`: to be chosen.
+    tests: Option<bool>,
+    pixels: Vec<u8>,
+    from: String,
+}
+
+impl Own {
+    /// Reads a folder of folders, a folder of four IDX files, or a table (`.csv`, a header line, one column `label`, the others pixels 0-255 row by
+    /// row).
+    ///
+    /// Files that begin with a dot, are neither PNG nor JPEG, or are links that lead out of the folder are left out
+    /// and told of in [`Own::left_out`].
+    ///
+    /// # Errors
+    /// [`DataError::Io`]; [`DataError::Malformed`] and [`DataError::Invalid`] name what is wrong: a damaged picture,
+    /// the same picture in two classes, fewer than two classes, a class with fewer than two pictures.
+    pub fn read(path: &Path, wanted: Wanted) -> Result<Self> {
+        if let Some([height, width]) = wanted.size
+            && ![height, width].iter().all(|n| (4..=LARGEST).contains(n))
+        {
+            let found = format!("{height}x{width}");
+            return Err(DataError::invalid("size of images", found, format!("4x4 to {LARGEST}x{LARGEST}")));
+        }
+        if !(wanted.test > 0.0 && wanted.test < 1.0) {
+            return Err(DataError::invalid("share that tests", wanted.test, "above 0 and below 1"));
+        }
+        let is_table = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
+        if is_table {
+            return table(path, wanted);
+        }
+        match places::files_in(path) {
+            Ok(_) => files(path, wanted),
+            Err(_) => folder(path, wanted),
+        }
+    }
+
+    /// Writes the four files and the manifest into `dir`, which is made and must not hold another set.
+    ///
+    /// # Errors
+    /// [`DataError::Io`]; [`DataError::Invalid`] if there is a set in `dir`.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        if dir.exists() {
+            return Err(DataError::invalid(
+                "directory",
+                dir.display(),
+                "one that is not there yet: choose another name",
+            ));
+        }
+        let parent = dir.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(DataError::io("create", parent))?;
+        // Under another name until it is whole.
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let unfinished = parent.join(format!(".{name}.{}", std::process::id()));
+        fs::create_dir_all(&unfinished).map_err(DataError::io("create", &unfinished))?;
+        let written = self.write_into(&unfinished);
+        let renamed =
+            written.and_then(|()| fs::rename(&unfinished, dir).map_err(DataError::io("rename", &unfinished)));
+        if renamed.is_err() {
+            fs::remove_dir_all(&unfinished).ok();
+        }
+        renamed
+    }
+
+    fn write_into(&self, dir: &Path) -> Result<()> {
+        let parts = [&self.train, &self.test].into_iter().flat_map(|set| {
+            let images: Vec<u8> = set.images().flatten().copied().collect();
+            [idx(&[set.len(), set.rows(), set.cols()], &images), idx(&[set.len()], set.labels())]
+        });
+        let parts: Vec<Vec<u8>> = parts.collect();
+        let mut sha256: [String; 4] = Default::default();
+        for ((name, bytes), digest) in FILE_NAMES.iter().zip(&parts).zip(&mut sha256) {
+            *digest = sha256_hex(bytes);
+            put(&dir.join(name), bytes)?;
+        }
+        let manifest = Manifest {
+            format: 1,
+            source: self.source.clone(),
+            classes: self.classes.clone(),
+            preparation: self.preparation,
+            sha256,
+        };
+        let json =
+            serde_json::to_vec_pretty(&manifest).map_err(|e| DataError::invalid("manifest", e, "JSON"))?;
+        put(&dir.join(MANIFEST), &json)
+    }
+
+    /// One SHA-256 over everything: examples, sizes, names of classes.
+    pub fn digest(&self) -> String {
+        let mut bytes = Vec::new();
+        for set in [&self.train, &self.test] {
+            bytes.extend(idx(&[set.len(), set.rows(), set.cols()], &[]));
+            set.images().for_each(|image| bytes.extend(image));
+            bytes.extend(set.labels());
+        }
+        bytes.extend(self.classes.join("\n").bytes());
+        sha256_hex(&bytes)
+    }
+
+    /// Statistics of what is learned from.
+    pub fn statistics(&self) -> Statistics {
+        Statistics::of(&self.train)
+    }
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(DataError::io("create", path))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(DataError::io("write", path))
+}
+
+/// The bytes of an IDX file of bytes.
+fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, dims.len() as u8];
+    bytes.extend(dims.iter().flat_map(|&dim| u32::try_from(dim).unwrap_or(u32::MAX).to_be_bytes()));
+    bytes.extend(data);
+    bytes
+}
+
+/// The middle of a picture as an image of `size`, height and width in pixels: scaled so that it just fills it, what juts
+/// out cut off; grey, as it is: 0 black, 255 white, what shows through over white.
+///
+/// # Errors
+/// As [`scan::read`], but for blank ones.
+pub fn prepared(path: &Path, size: [usize; 2]) -> Result<Vec<u8>, scan::ScanError> {
+    Ok(middle(&scan::open(path, MOST_BYTES, MOST_PIXELS)?, size))
+}
+
+/// As [`prepared`], from the contents of a file of at most `most` pixels; `name` is for the errors.
+///
+/// # Errors
+/// Those of [`scan::from_bytes`].
+pub fn prepared_from_bytes(
+    bytes: &[u8],
+    name: &Path,
+    most: u64,
+    size: [usize; 2],
+) -> Result<Vec<u8>, scan::ScanError> {
+    Ok(middle(&scan::decode(bytes, name, most.min(MOST_PIXELS))?, size))
+}
+
+fn middle(picture: &DynamicImage, [height, width]: [usize; 2]) -> Vec<u8> {
+    let grey = scan::over_white(picture);
+    let [height, width] = [height, width].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    if (grey.height(), grey.width()) == (height, width) {
+        return grey.into_raw();
+    }
+    DynamicImage::ImageLuma8(grey).resize_to_fill(width, height, FilterType::Triangle).into_luma8().into_raw()
+}
+
+/// Entries of a directory that do not begin with a dot, by name.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let read = fs::read_dir(dir).map_err(DataError::io("read", dir))?;
+    let mut found = read
+        .map(|entry| Ok(entry.map_err(DataError::io("read", dir))?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    found.retain(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.')));
+    found.sort();
+    Ok(found)
+}
+
+/// Folders with their names.
+fn folders(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let named = |path: PathBuf| Some((path.file_name()?.to_string_lossy().into_owned(), path));
+    Ok(entries(dir)?.into_iter().filter(|path| path.is_dir()).filter_map(named).collect())
+}
+
+fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
+    let root = path.canonicalize().map_err(DataError::io("read", path))?;
+    let parts = folders(&root)?;
+    let part = |name: &str| parts.iter().find(|(found, _)| found == name).map(|(_, path)| path.clone());
+    let sides = match (part("train"), part("test")) {
+        (Some(train), Some(test)) => vec![(Some(false), folders(&train)?), (Some(true), folders(&test)?)],
+        _ => vec![(None, parts)],
+    };
+    let classes: BTreeMap<&str, usize> =
+        sides.iter().flat_map(|(_, folders)| folders.iter().map(|(name, _)| (name.as_str(), 0))).collect();
+    let classes: BTreeMap<&str, usize> = classes.into_keys().zip(0..).collect();
+    let mut left_out = Vec::new();
+    let mut pictures = Vec::new();
+    for (tests, folders) in &sides {
+        for (name, folder) in folders {
+            for file in entries(folder)? {
+                let class = classes.get(name.as_str()).copied().unwrap_or(0);
+                match outside(&file, &root) {
+                    Some(reason) => left_out.push(format!("{}: {reason}", file.display())),
+                    None => pictures.push((class, *tests, file)),
+                }
+            }
+        }
+    }
+    let open = |file: &Path| scan::open(file, MOST_BYTES, MOST_PIXELS);
+    let mut size = wanted.size;
+    if size.is_none() {
+        // By their headers alone.
+        let mut sizes = pictures.iter().filter_map(|(_, _, file)| image::image_dimensions(file).ok());
+        let same = sizes.next().filter(|first| sizes.all(|other| other == *first));
+        size = same.map(|(width, height)| [height as usize, width as usize]);
+    }
+    let size = size.filter(|size| size.iter().all(|n| (4..=LARGEST).contains(n))).unwrap_or([scan::SIDE; 2]);
+    let mut found = Vec::new();
+    for (class, tests, file) in pictures {
+        let picture = match open(&file) {
+            Ok(picture) => picture,
+            Err(error @ scan::ScanError::Format { .. }) => {
+                left_out.push(error.to_string());
+                continue;
+            }
+            Err(error) => return Err(DataError::malformed(&file, "picture", error, "a whole PNG or JPEG")),
+        };
+        let pixels = middle(&picture, size);
+        found.push(Found {
+            class,
+            digest: sha256_hex(&pixels),
+            tests,
+            pixels,
+            from: file.display().to_string(),
+        });
+    }
+    let classes = classes.into_keys().map(str::to_owned).collect();
+    collected(path, classes, size, found, wanted, left_out, Preparation::Middle)
+}
+
+/// Four files that are there already.
+fn files(path: &Path, wanted: Wanted) -> Result<Own> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let set = DataSet::open(&name, Some(path))?;
+    let (train, test) = (set.train()?, set.test()?);
+    let size = [train.rows(), train.cols()];
+    if size != [test.rows(), test.cols()] || wanted.size.is_some_and(|wanted| wanted != size) {
+        let found = format!("images of {}x{} and {}x{} pixels", size[0], size[1], test.rows(), test.cols());
+        let want = wanted
+            .size
+            .map_or("the same in both".into(), |[h, w]| format!("{h}x{w}: they are taken as they are"));
+        return Err(DataError::malformed(path, "size", found, want));
+    }
+    let preparation = if size == [scan::SIDE; 2] { Preparation::Digit } else { Preparation::Middle };
+    let (source, classes) = (path.display().to_string(), set.class_names());
+    Ok(Own { source, classes, train, test, preparation, left_out: Vec::new() })
+}
+
+/// Why a file of a folder is not taken.
+fn outside(file: &Path, root: &Path) -> Option<&'static str> {
+    match file.canonicalize() {
+        Err(_) => Some("it cannot be reached"),
+        Ok(real) if !real.starts_with(root) => Some("a link that leads out of the folder"),
+        Ok(real) if !real.is_file() => Some("no file"),
+        Ok(_) => None,
+    }
+}
+
+/// Kaggle's layout of digits: `label,pixel0,pixel1,...`, ink high.
+fn table(path: &Path, wanted: Wanted) -> Result<Own> {
+    let file = File::open(path).map_err(DataError::io("read", path))?;
+    let mut lines = BufReader::new(file);
+    let mut next = |number: usize| -> Result<Option<String>> {
+        let mut line = String::new();
+        let read =
+            lines.by_ref().take(MOST_LINE).read_line(&mut line).map_err(DataError::io("read", path))?;
+        if read as u64 == MOST_LINE {
+            let what = format!("line {number} of more than {MOST_LINE} bytes");
+            return Err(DataError::malformed(path, "table", what, "a number for each pixel"));
+        }
+        Ok((read > 0).then(|| line.trim().to_owned()))
+    };
+    let wrong = |what: String, want: &str| DataError::malformed(path, "table", what, want);
+    let header = next(1)?.unwrap_or_default();
+    let columns: Vec<&str> = header.split(',').map(|name| name.trim().trim_matches('"')).collect();
+    let Some(label) = columns.iter().position(|name| name.eq_ignore_ascii_case("label")) else {
+        return Err(wrong("no column `label` in the first line".into(), "label,pixel0,pixel1,..."));
+    };
+    let area = columns.len() - 1;
+    let size = match wanted.size {
+        Some(size) if size[0] * size[1] == area => size,
+        Some([height, width]) => {
+            return Err(wrong(format!("{area} pixels in a row"), &format!("{height} x {width}")));
+        }
+        None if area > 0 && area.isqrt().pow(2) == area => [area.isqrt(); 2],
+        None => return Err(wrong(format!("{area} pixels in a row"), "a square number of them, or --size")),
+    };
+    let mut rows: Vec<(String, Vec<u8>, usize)> = Vec::new();
+    let mut number = 1;
+    while let Some(line) = next(number + 1)? {
+        number += 1;
+        if line.is_empty() {
+            continue;
+        }
+        let mut name = None;
+        let mut pixels = Vec::with_capacity(area);
+        for (column, value) in line.split(',').enumerate() {
+            let value = value.trim().trim_matches('"');
+            if column == label {
+                name = Some(value.to_owned());
+            } else {
+                let pixel = value.parse::<u8>();
+                let wanted = format!("a number from 0 to 255 in column {}", column + 1);
+                pixels.push(pixel.map_err(|_| wrong(format!("{value:?} in line {number}"), &wanted))?);
+            }
+        }
+        let Some(name) = name.filter(|name| !name.is_empty() && pixels.len() == area) else {
+            return Err(wrong(
+                format!("{} pixels and a label in line {number}", pixels.len()),
+                &format!("{area} and one"),
+            ));
+        };
+        rows.push((name, pixels, number));
+    }
+    let mut names: Vec<&String> = rows.iter().map(|(name, ..)| name).collect();
+    // Numbers in their order, then words in theirs.
+    names.sort_by_key(|name| (name.parse::<u64>().map_or(u64::MAX, |n| n), name.as_str().to_owned()));
+    names.dedup();
+    let classes: Vec<String> = names.into_iter().cloned().collect();
+    let place: BTreeMap<&str, usize> = classes.iter().map(String::as_str).zip(0..).collect();
+    let found = rows.iter().map(|(name, pixels, number)| Found {
+        class: place.get(name.as_str()).copied().unwrap_or(0),
+        digest: sha256_hex(pixels),
+        tests: None,
+        pixels: pixels.clone(),
+        from: format!("line {number}"),
+    });
+    let found = found.collect();
+    let preparation = if size == [scan::SIDE; 2] { Preparation::Digit } else { Preparation::Middle };
+    collected(path, classes.clone(), size, found, wanted, Vec::new(), preparation)
+}
+
+/// A set of what was found.
+fn collected(
+    path: &Path,
+    classes: Vec<String>,
+    [rows, cols]: [usize; 2],
+    found: Vec<Found>,
+    wanted: Wanted,
+    mut left_out: Vec<String>,
+    preparation: Preparation,
+) -> Result<Own> {
+    let wrong = |what: String, want: &str| DataError::malformed(path, "pictures", what, want);
+    if !(2..=MOST_CLASSES).contains(&classes.len()) {
+        let found = format!("{} classes ({})", classes.len(), classes.join(", "));
+        return Err(wrong(
+            found,
+            "2 to 256: a folder of PNG or JPEG files for each, or a table with a column `label`",
+        ));
+    }
+    // Each contents once; by them in each class, so that the order does not depend on names.
+    let mut known: BTreeMap<String, (usize, Option<bool>, String)> = BTreeMap::new();
+    let mut members: Vec<Vec<Found>> = classes.iter().map(|_| Vec::new()).collect();
+    for example in found {
+        let same = known.get(&example.digest);
+        if let Some((class, tests, from)) = same {
+            if *class != example.class {
+                return Err(wrong(
+                    format!(
+                        "the same picture as {} ({from}) and {} ({})",
+                        classes[*class], classes[example.class], example.from
+                    ),
+                    "each picture in one class",
+                ));
+            }
+            if *tests != example.tests {
+                return Err(wrong(
+                    format!("the same picture in train and test: {from}, {}", example.from),
+                    "none",
+                ));
+            }
+            left_out.push(format!("{}: the same picture as {from}", example.from));
+            continue;
+        }
+        known.insert(example.digest.clone(), (example.class, example.tests, example.from.clone()));
+        members[example.class].push(example);
+    }
+    let mut sides = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
+    for (class, mut examples) in members.into_iter().enumerate() {
+        examples.sort_by(|a, b| a.digest.cmp(&b.digest));
+        let count = examples.len();
+        let chosen = ((count as f64 * wanted.test).round() as usize).clamp(1, count.saturating_sub(1).max(1));
+        let tests: Vec<bool> =
+            examples.iter().enumerate().map(|(i, e)| e.tests.unwrap_or(i < chosen)).collect();
+        for side in [false, true] {
+            if !tests.contains(&side) {
+                let name = &classes[class];
+                let which = if side { "test" } else { "train" };
+                return Err(wrong(
+                    format!("no picture of class {name} to {which} on, of {count}"),
+                    "one at least",
+                ));
+            }
+        }
+        for (example, tests) in examples.into_iter().zip(tests) {
+            let (pixels, labels) = &mut sides[usize::from(tests)];
+            pixels.extend(example.pixels);
+            labels.push(class as u8);
+        }
+    }
+    let [train, test] =
+        sides.map(|(pixels, labels)| LabelledImages::new(rows, cols, classes.len(), pixels, labels));
+    Ok(Own { source: path.display().to_string(), classes, train: train?, test: test?, preparation, left_out })
+}

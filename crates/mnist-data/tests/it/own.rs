@@ -1,0 +1,143 @@
+//! Pictures of one's own: what is read, what is refused.
+
+use std::{fs, path::Path};
+
+use image::{Rgb, RgbImage};
+use mnist_data::{
+    DataError, DataSet, Preparation,
+    own::{Own, Wanted},
+};
+
+/// A picture of one colour with a dot, which makes it another one.
+fn picture(path: &Path, size: [u32; 2], colour: [u8; 3], dot: u32) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut image = RgbImage::from_pixel(size[1], size[0], Rgb(colour));
+    image.put_pixel(dot % size[1], dot / size[1], Rgb([255, 0, 0]));
+    image.save(path).unwrap();
+}
+
+fn two_classes(dir: &Path) {
+    for i in 0..10 {
+        picture(&dir.join(format!("cats/{i}.png")), [6, 8], [10, 20, 30], i);
+        picture(&dir.join(format!("dogs and more/{i}.jpg")), [6, 8], [200, 200, 200], 3 * i);
+    }
+}
+
+fn refused(path: &Path, wanted: Wanted) -> String {
+    Own::read(path, wanted).unwrap_err().to_string()
+}
+
+#[test]
+fn a_folder_for_each_class_becomes_a_set() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("pets");
+    two_classes(&dir);
+    fs::write(dir.join("cats/.hidden.png"), "no picture").unwrap();
+    fs::write(dir.join("cats/notes.txt"), "no picture").unwrap();
+    fs::copy(dir.join("cats/1.png"), dir.join("cats/again.png")).unwrap();
+    let own = Own::read(&dir, Wanted::default()).unwrap();
+    assert_eq!(own.classes, ["cats", "dogs and more"]);
+    assert_eq!([own.train.rows(), own.train.cols()], [6, 8]);
+    assert_eq!((own.train.len(), own.test.len()), (16, 4));
+    assert_eq!(own.left_out.len(), 2, "{:?}", own.left_out);
+    // Rec. 709: 0.2126 * 10 + 0.7152 * 20 + 0.0722 * 30 = 18.6
+    let cat = own.train.images().next().unwrap();
+    assert!(cat.iter().filter(|p| **p == 19 || **p == 18).count() == 47, "{cat:?}");
+
+    let set = home.path().join("sets/pets");
+    own.write(&set).unwrap();
+    assert!(matches!(own.write(&set), Err(DataError::Invalid { .. })), "what is there is not written over");
+    let opened = DataSet::open("pets", Some(&home.path().join("sets"))).unwrap();
+    assert_eq!(opened.class_names(), ["cats", "dogs and more"]);
+    assert_eq!(opened.preparation(), Preparation::Middle);
+    assert_eq!((opened.train().unwrap(), opened.test().unwrap()), (own.train.clone(), own.test.clone()));
+    assert!(opened.verify().unwrap().iter().all(|check| check.ok() && check.wanted.is_some()));
+    // The split is one of contents: other names and another order change nothing.
+    let other = home.path().join("other");
+    two_classes(&other);
+    fs::rename(other.join("cats/1.png"), other.join("cats/z.png")).unwrap();
+    let again = Own::read(&other, Wanted::default()).unwrap();
+    assert_eq!((again.digest(), again.test), (own.digest(), own.test));
+
+    let labels = set.join("train-labels-idx1-ubyte");
+    let mut bytes = fs::read(&labels).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&labels, bytes).unwrap();
+    let changed = DataSet::open("pets", Some(&home.path().join("sets"))).unwrap().train().unwrap_err();
+    assert!(changed.to_string().contains("as it was imported"), "{changed}");
+}
+
+#[test]
+fn parts_train_and_test_are_taken_as_they_are_and_scaled() {
+    let home = tempfile::tempdir().unwrap();
+    for (side, count) in [("train", 3), ("test", 2)] {
+        for i in 0..count {
+            let seed = if side == "test" { 40 + i } else { i };
+            picture(&home.path().join(format!("{side}/a/{i}.png")), [40, 30], [9, 9, 9], 450 + 7 * seed);
+            picture(&home.path().join(format!("{side}/b/{i}.png")), [30, 30], [99, 99, 99], 450 + 7 * seed);
+        }
+    }
+    let own = Own::read(home.path(), Wanted { size: Some([10, 12]), ..Wanted::default() }).unwrap();
+    assert_eq!((own.train.len(), own.test.len(), own.train.area()), (6, 4, 120));
+    let usual = Own::read(home.path(), Wanted::default()).unwrap();
+    assert_eq!([usual.train.rows(), usual.train.cols()], [28, 28], "pictures of several sizes");
+}
+
+#[test]
+fn a_table_is_read_as_kaggle_has_it() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("digits.csv");
+    let row = |label: &str, i: u32| format!("{label},{i},1,2,3,4,5,6,7,{}\n", i % 7);
+    let rows: String = (0..6).map(|i| row(if i % 2 == 0 { "10" } else { "9" }, i)).collect();
+    let head = format!("label,{}\n", (0..9).map(|i| format!("pixel{i}")).collect::<Vec<_>>().join(","));
+    fs::write(&path, format!("{head}{rows}\n")).unwrap();
+    let own = Own::read(&path, Wanted { test: 0.34, ..Wanted::default() }).unwrap();
+    assert_eq!((own.classes.clone(), own.train.area()), (vec!["9".into(), "10".into()], 9));
+    assert_eq!((own.train.len(), own.test.len()), (4, 2));
+    for (text, words) in [
+        ("a,b\n1,2\n".to_string(), "no column `label`"),
+        ("label,a,b\n1,2,3\n".into(), "2 pixels in a row"),
+        (format!("{head}1,2,3\n"), "2 pixels and a label in line 2"),
+        (format!("{head}{}1,1,2,3,4,5,6,7,8,256\n", row("1", 3)), "\"256\" in line 3"),
+        (format!("{head}{}", row("1", 3)), "1 classes (1)"),
+        (format!("{head}{}{}", row("1", 3), row("2", 4)), "no picture of class 1 to train on, of 1"),
+        (format!("{head}{}{}", row("1", 3), row("2", 3)), "the same picture as 1 (line 2) and 2 (line 3)"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let error = refused(&path, Wanted::default());
+        assert!(error.contains(words), "{error}, wanted {words}");
+    }
+}
+
+#[test]
+fn what_makes_no_set_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    assert!(refused(&dir.join("nowhere"), Wanted::default()).contains("cannot read"));
+    assert!(refused(dir, Wanted::default()).contains("0 classes"));
+    two_classes(dir);
+    assert!(refused(dir, Wanted { size: Some([2, 900]), test: 0.1 }).contains("2x900"));
+    assert!(refused(dir, Wanted { test: 1.0, ..Wanted::default() }).contains("share that tests"));
+    fs::copy(dir.join("cats/3.png"), dir.join("dogs and more/cat.png")).unwrap();
+    assert!(refused(dir, Wanted::default()).contains("the same picture"));
+    fs::remove_file(dir.join("dogs and more/cat.png")).unwrap();
+    let whole = fs::read(dir.join("cats/3.png")).unwrap();
+    fs::write(dir.join("cats/cut.png"), &whole[..whole.len() / 2]).unwrap();
+    assert!(refused(dir, Wanted::default()).contains("damaged"));
+    fs::remove_file(dir.join("cats/cut.png")).unwrap();
+    // A picture that declares 30,000 x 30,000 pixels.
+    let mut bomb = whole;
+    bomb[16..24].copy_from_slice(&[0, 0, 0x75, 0x30, 0, 0, 0x75, 0x30]);
+    fs::write(dir.join("cats/bomb.png"), bomb).unwrap();
+    assert!(refused(dir, Wanted::default()).contains("30000"));
+    fs::remove_file(dir.join("cats/bomb.png")).unwrap();
+    #[cfg(unix)]
+    {
+        let outside = tempfile::tempdir().unwrap();
+        picture(&outside.path().join("secret.png"), [6, 8], [1, 1, 1], 0);
+        std::os::unix::fs::symlink(outside.path().join("secret.png"), dir.join("cats/link.png")).unwrap();
+        let own = Own::read(dir, Wanted::default()).unwrap();
+        assert!(own.left_out[0].contains("leads out"), "{:?}", own.left_out);
+        assert_eq!(own.train.len() + own.test.len(), 20);
+    }
+}
