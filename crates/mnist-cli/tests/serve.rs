@@ -59,7 +59,7 @@ impl Server {
         stream.write_all(body).ok();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok();
-        let end = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("an answer with headers");
+        let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
         let head = String::from_utf8(answer[..end].to_vec()).unwrap().to_lowercase();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), head, answer[end + 4..].to_vec())
     }
@@ -125,6 +125,9 @@ fn seven() -> Vec<u8> {
 }
 
 const SMALL: &[&str] = &["--set", "data.limit=2000", "--epochs", "1", "--quiet"];
+
+/// Method, path, kind of content, body; the status and some words of the answer.
+type Case<'a> = (&'a str, &'a str, &'a str, &'a [u8], u16, &'a str);
 
 /// One server for all: a classifier, a model of codes, one of tokens that goes on, one that finds hidden ones.
 #[test]
@@ -219,7 +222,7 @@ fn models_answer_within_limits() {
     };
     let large = vec![b' '; (8 << 20) + 1];
     let many = json!({"images": vec![vec![0; 784]; 65]}).to_string();
-    let cases: &[(&str, &str, &str, &[u8], u16, &str)] = &[
+    let cases: &[Case<'_>] = &[
         ("GET", "/nothing", "", b"", 404, "/openapi.json"),
         ("GET", "/api/predict", "", b"", 405, "method"),
         ("POST", "/api/predict", "text/plain", b"7", 415, "image/png, image/jpeg or application/json"),

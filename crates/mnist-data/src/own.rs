@@ -5,10 +5,12 @@
 //! are chosen by their contents (SHA-256), class by class: the same picture is always on the same side, whatever its
 //! file is called and whatever else is there. A picture that is there twice counts once.
 
+mod table;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{BufRead, BufReader, Read, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -29,8 +31,6 @@ use crate::{
 const MOST_BYTES: u64 = 64 << 20;
 /// Most pixels of a picture.
 const MOST_PIXELS: u64 = 64 << 20;
-/// Most bytes of a line of a table.
-const MOST_LINE: u64 = 1 << 20;
 /// Largest height and width of the images that are made.
 const LARGEST: usize = 512;
 
@@ -99,7 +99,7 @@ impl Own {
         }
         let is_table = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
         if is_table {
-            return table(path, wanted);
+            return table::read(path, wanted);
         }
         match places::files_in(path) {
             Ok(_) => files(path, wanted),
@@ -318,80 +318,6 @@ fn outside(file: &Path, root: &Path) -> Option<&'static str> {
         Ok(real) if !real.is_file() => Some("no file"),
         Ok(_) => None,
     }
-}
-
-/// Kaggle's layout of digits: `label,pixel0,pixel1,...`, ink high.
-fn table(path: &Path, wanted: Wanted) -> Result<Own> {
-    let file = File::open(path).map_err(DataError::io("read", path))?;
-    let mut lines = BufReader::new(file);
-    let mut next = |number: usize| -> Result<Option<String>> {
-        let mut line = String::new();
-        let read =
-            lines.by_ref().take(MOST_LINE).read_line(&mut line).map_err(DataError::io("read", path))?;
-        if read as u64 == MOST_LINE {
-            let what = format!("line {number} of more than {MOST_LINE} bytes");
-            return Err(DataError::malformed(path, "table", what, "a number for each pixel"));
-        }
-        Ok((read > 0).then(|| line.trim().to_owned()))
-    };
-    let wrong = |what: String, want: &str| DataError::malformed(path, "table", what, want);
-    let header = next(1)?.unwrap_or_default();
-    let columns: Vec<&str> = header.split(',').map(|name| name.trim().trim_matches('"')).collect();
-    let Some(label) = columns.iter().position(|name| name.eq_ignore_ascii_case("label")) else {
-        return Err(wrong("no column `label` in the first line".into(), "label,pixel0,pixel1,..."));
-    };
-    let area = columns.len() - 1;
-    let size = match wanted.size {
-        Some(size) if size[0] * size[1] == area => size,
-        Some([height, width]) => {
-            return Err(wrong(format!("{area} pixels in a row"), &format!("{height} x {width}")));
-        }
-        None if area > 0 && area.isqrt().pow(2) == area => [area.isqrt(); 2],
-        None => return Err(wrong(format!("{area} pixels in a row"), "a square number of them, or --size")),
-    };
-    let mut rows: Vec<(String, Vec<u8>, usize)> = Vec::new();
-    let mut number = 1;
-    while let Some(line) = next(number + 1)? {
-        number += 1;
-        if line.is_empty() {
-            continue;
-        }
-        let mut name = None;
-        let mut pixels = Vec::with_capacity(area);
-        for (column, value) in line.split(',').enumerate() {
-            let value = value.trim().trim_matches('"');
-            if column == label {
-                name = Some(value.to_owned());
-            } else {
-                let pixel = value.parse::<u8>();
-                let wanted = format!("a number from 0 to 255 in column {}", column + 1);
-                pixels.push(pixel.map_err(|_| wrong(format!("{value:?} in line {number}"), &wanted))?);
-            }
-        }
-        let Some(name) = name.filter(|name| !name.is_empty() && pixels.len() == area) else {
-            return Err(wrong(
-                format!("{} pixels and a label in line {number}", pixels.len()),
-                &format!("{area} and one"),
-            ));
-        };
-        rows.push((name, pixels, number));
-    }
-    let mut names: Vec<&String> = rows.iter().map(|(name, ..)| name).collect();
-    // Numbers in their order, then words in theirs.
-    names.sort_by_key(|name| (name.parse::<u64>().map_or(u64::MAX, |n| n), name.as_str().to_owned()));
-    names.dedup();
-    let classes: Vec<String> = names.into_iter().cloned().collect();
-    let place: BTreeMap<&str, usize> = classes.iter().map(String::as_str).zip(0..).collect();
-    let found = rows.iter().map(|(name, pixels, number)| Found {
-        class: place.get(name.as_str()).copied().unwrap_or(0),
-        digest: sha256_hex(pixels),
-        tests: None,
-        pixels: pixels.clone(),
-        from: format!("line {number}"),
-    });
-    let found = found.collect();
-    let preparation = if size == [scan::SIDE; 2] { Preparation::Digit } else { Preparation::Middle };
-    collected(path, classes.clone(), size, found, wanted, Vec::new(), preparation)
 }
 
 /// A set of what was found.

@@ -12,7 +12,8 @@ mod idx;
 mod loader;
 #[cfg(test)]
 mod mnist;
-#[cfg(all(test, feature = "scan"))]
+#[cfg(feature = "scan")]
+#[cfg(test)]
 mod own;
 #[cfg(test)]
 mod rng;

@@ -30,7 +30,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::{
     gauges::Gauges,
     live,
-    models::{About, Ask, Done, Makes, Wish, Work},
+    models::{About, Ask, Done, Found, Makes, Wish, Work},
     refusal::{Reason, Refusal},
 };
 
@@ -300,7 +300,7 @@ async fn predict(
     let Done::Classified(rows) = ask(&shared, number, work, PREDICT_TIME).await? else {
         return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the model answered something else"));
     };
-    let answer = |((probabilities, heat), seen): ((Vec<f32>, Option<Vec<f32>>), Vec<u8>)| {
+    let answer = |(Found { probabilities, heat }, seen): (Found, Vec<u8>)| {
         let best = probabilities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
         Prediction { label: about.classes.get(best).cloned().unwrap_or_default(), probabilities, seen, heat }
     };

@@ -162,12 +162,20 @@ pub(super) enum Work {
 
 /// What a model did.
 pub(super) enum Done {
-    /// Of each image the probabilities of all classes and, if asked for, how much each pixel counted.
-    Classified(Vec<(Vec<f32>, Option<Vec<f32>>)>),
+    /// What is found of each image.
+    Classified(Vec<Found>),
     /// Images, 0 paper to 255 ink.
     Images(Vec<Vec<u8>>),
     /// Texts.
     Texts(Vec<String>),
+}
+
+/// What is found of an image.
+pub(super) struct Found {
+    /// Of each class, 0-1.
+    pub probabilities: Vec<f32>,
+    /// How much each pixel counted, if that was asked for.
+    pub heat: Option<Vec<f32>>,
 }
 
 /// Why a model did not do it.
@@ -186,8 +194,11 @@ pub(super) struct Ask {
     /// What it has to do.
     pub work: Work,
     /// Where the answer is waited for.
-    pub reply: oneshot::Sender<Result<Done, Refused>>,
+    pub reply: Reply,
 }
+
+/// Where an answer is waited for.
+pub(super) type Reply = oneshot::Sender<Result<Done, Refused>>;
 
 /// A model ready to use.
 pub(super) struct Loaded<'a, B: Backend> {
@@ -431,8 +442,15 @@ fn failed(error: impl std::fmt::Display) -> Refused {
 #[derive(Default)]
 struct Batch {
     pixels: Vec<u8>,
-    /// Whose they are: bytes, whether to find what counted, where the answer is waited for.
-    whose: Vec<(usize, bool, oneshot::Sender<Result<Done, Refused>>)>,
+    whose: Vec<Share>,
+}
+
+/// The part of a batch that is one request's.
+struct Share {
+    bytes: usize,
+    /// Whether to find what counted.
+    heat: bool,
+    reply: Reply,
 }
 
 /// Answers until nobody is left who might ask.
@@ -450,7 +468,7 @@ pub(super) fn work<B: Backend>(models: &[Loaded<'_, B>], mut asks: mpsc::Receive
                 match work {
                     Work::Classify { pixels, heat } => {
                         images += pixels.len() / loaded.pixels() * if heat { heat::MOST } else { 1 };
-                        batch.whose.push((pixels.len(), heat, reply));
+                        batch.whose.push(Share { bytes: pixels.len(), heat, reply });
                         batch.pixels.extend(pixels);
                     }
                     Work::Make(wish) if images == 0 => {
@@ -481,7 +499,7 @@ fn classify<B: Backend>(loaded: &Loaded<'_, B>, Batch { pixels, whose }: Batch, 
     gauges.batch(pixels.len() / loaded.pixels());
     let rows = loaded.probabilities(pixels.clone());
     let mut at = 0;
-    for (bytes, heat, reply) in whose {
+    for Share { bytes, heat, reply } in whose {
         let images = pixels.get(at..at + bytes).unwrap_or_default().chunks_exact(loaded.pixels());
         let first = at / loaded.pixels();
         at += bytes;
@@ -490,7 +508,7 @@ fn classify<B: Backend>(loaded: &Loaded<'_, B>, Batch { pixels, whose }: Batch, 
                 .zip(rows.iter().skip(first))
                 .map(|(image, row)| {
                     let heat = (heat && !reply.is_closed()).then(|| loaded.heat(image, row)).transpose()?;
-                    Ok((row.clone(), heat))
+                    Ok(Found { probabilities: row.clone(), heat })
                 })
                 .collect::<Result<Vec<_>, Refused>>()
                 .map(Done::Classified),
