@@ -632,7 +632,7 @@ fn bars(dir: &Path) {
         for i in 0..60u32 {
             let inside = |x: u32, y: u32| {
                 let (along, across) = if lies { (x, y) } else { (y, x) };
-                (2 + i % 5..18 + i % 7).contains(&along) && (6 + i % 9..9 + i % 11).contains(&across)
+                (2 + i % 5..18 + i % 7).contains(&along) && (6 + i % 9..9 + i % 9).contains(&across)
             };
             let grey = |x, y| Luma([if inside(x, y) { 220 } else { 20 + (i % 30) as u8 }]);
             GrayImage::from_fn(32, 24, grey).save(dir.join(class).join(format!("{i}.png"))).unwrap();

@@ -42,6 +42,17 @@ pub enum DataError {
         wanted: String,
     },
 
+    /// Pictures of one's own that make no data set.
+    #[error("{}: found {found}, wanted {wanted}; change that and import it again", path.display())]
+    Pictures {
+        /// The folder or table.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What belongs there.
+        wanted: String,
+    },
+
     /// A known data set's file has other contents than the published ones.
     #[error(
         "{}: SHA-256 of the unpacked contents: found {found}, wanted {wanted}; this is not the published `{set}`: \

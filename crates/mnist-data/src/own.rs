@@ -330,7 +330,11 @@ fn collected(
     mut left_out: Vec<String>,
     preparation: Preparation,
 ) -> Result<Own> {
-    let wrong = |what: String, want: &str| DataError::malformed(path, "pictures", what, want);
+    let wrong = |found: String, wanted: &str| DataError::Pictures {
+        path: path.to_owned(),
+        found,
+        wanted: wanted.into(),
+    };
     if !(2..=MOST_CLASSES).contains(&classes.len()) {
         let found = format!("{} classes ({})", classes.len(), classes.join(", "));
         return Err(wrong(
