@@ -1,5 +1,5 @@
 //! Pictures of one's own as a data set: a folder for each class, or a table with a row for each image, made into the four
-//! files that [`DataSet`](crate::DataSet) reads, and a manifest beside them.
+//! files that [`DataSet`] reads, and a manifest beside them.
 //!
 //! A folder's parts `train` and `test` are taken as they are; where there are none, and of a table, the test examples
 //! are chosen by their contents (SHA-256), class by class: the same picture is always on the same side, whatever its
