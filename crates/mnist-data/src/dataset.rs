@@ -56,8 +56,8 @@ impl FileCheck {
 
 impl DataSet {
     /// Finds the set `name`: in `data_dir` if given, and there only; else in `MNIST_DATA_DIR`,
-    /// the repository's `datasets/`, then the user's cache. In each place `PLACE/<name>/` comes
-    /// before `PLACE` itself; a file may be gzipped.
+    /// the repository's `datasets/`, then the user's cache. `PLACE/<name>/` of all places comes
+    /// before any `PLACE` itself; a file may be gzipped.
     ///
     /// A name that is not in [`SOURCES`](crate::sources::SOURCES) is any set in the same four files.
     ///

@@ -1,9 +1,10 @@
 //! Pictures of one's own as a data set: a folder for each class, or a table with a row for each image, made into the four
 //! files that [`DataSet`] reads, and a manifest beside them.
 //!
-//! A folder's parts `train` and `test` are taken as they are; where there are none, and of a table, the test examples
-//! are chosen by their contents (SHA-256), class by class: the same picture is always on the same side, whatever its
-//! file is called and whatever else is there. A picture that is there twice counts once.
+//! A folder's parts `train` and `test` are taken as they are; where there are none, and of a table, each picture is on the
+//! side that its own contents say (SHA-256): the same one whatever its file is called and whatever else is there, so that a
+//! model that has learned from a folder is never tested on what it learned from when the folder has grown. Only where a
+//! class would have none to learn from or to test, one is moved. A picture that is there twice counts once.
 
 mod table;
 
@@ -23,7 +24,7 @@ use crate::{
     manifest::{MANIFEST, MOST_CLASSES, Manifest, Preparation},
     places, scan,
     set::LabelledImages,
-    sources::FILE_NAMES,
+    sources::{FILE_NAMES, Source},
     stats::Statistics,
 };
 
@@ -69,8 +70,10 @@ pub struct Own {
 /// An example that was read.
 struct Found {
     class: usize,
-    /// Of its grey values and size.
+    /// Of the image.
     digest: String,
+    /// Where its own contents put it, in 0-1: the first of these test.
+    place: f64,
     /// `None`: to be chosen.
     tests: Option<bool>,
     pixels: Vec<u8>,
@@ -166,6 +169,7 @@ impl Own {
             bytes.extend(set.labels());
         }
         bytes.extend(self.classes.join("\n").bytes());
+        bytes.extend(format!("{:?}", self.preparation).bytes());
         sha256_hex(&bytes)
     }
 
@@ -194,7 +198,7 @@ fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
 /// # Errors
 /// As [`scan::read`], but for blank ones.
 pub fn prepared(path: &Path, size: [usize; 2]) -> Result<Vec<u8>, scan::ScanError> {
-    Ok(middle(&scan::open(path, MOST_BYTES, MOST_PIXELS)?, size))
+    middle(&scan::open(path, MOST_BYTES, MOST_PIXELS)?, size, path)
 }
 
 /// As [`prepared`], from the contents of a file of at most `most` pixels; `name` is for the errors.
@@ -207,16 +211,43 @@ pub fn prepared_from_bytes(
     most: u64,
     size: [usize; 2],
 ) -> Result<Vec<u8>, scan::ScanError> {
-    Ok(middle(&scan::decode(bytes, name, most.min(MOST_PIXELS))?, size))
+    middle(&scan::decode(bytes, name, most.min(MOST_PIXELS))?, size, name)
 }
 
-fn middle(picture: &DynamicImage, [height, width]: [usize; 2]) -> Vec<u8> {
+fn middle(
+    picture: &DynamicImage,
+    [height, width]: [usize; 2],
+    name: &Path,
+) -> Result<Vec<u8>, scan::ScanError> {
     let grey = scan::over_white(picture);
     let [height, width] = [height, width].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-    if (grey.height(), grey.width()) == (height, width) {
-        return grey.into_raw();
+    let (tall, wide) = (grey.height(), grey.width());
+    if tall.min(wide) < scan::SMALLEST as u32 {
+        let [width, height] = [wide, tall].map(|n| n as usize);
+        return Err(scan::ScanError::TooSmall { path: name.to_owned(), width, height });
     }
-    DynamicImage::ImageLuma8(grey).resize_to_fill(width, height, FilterType::Triangle).into_luma8().into_raw()
+    if (tall, wide) == (height, width) {
+        return Ok(grey.into_raw());
+    }
+    // What is cut off is cut off first: a long, thin picture would become a huge one.
+    let share = |of: u32, by: u32, to: u32| {
+        u32::try_from(u64::from(of) * u64::from(to) / u64::from(by.max(1))).unwrap_or(u32::MAX).max(1)
+    };
+    let (tall_enough, wide_enough) =
+        (share(wide, width, height).min(tall), share(tall, height, width).min(wide));
+    let cut = DynamicImage::ImageLuma8(grey).crop_imm(
+        (wide - wide_enough) / 2,
+        (tall - tall_enough) / 2,
+        wide_enough,
+        tall_enough,
+    );
+    Ok(cut.resize_exact(width, height, FilterType::Triangle).into_luma8().into_raw())
+}
+
+/// Where a picture is by what it is, in 0-1.
+fn place_of(bytes: &[u8]) -> f64 {
+    let first = sha256_hex(bytes).get(..13).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    first.unwrap_or(0) as f64 / (1u64 << 52) as f64
 }
 
 /// Entries of a directory that do not begin with a dot, by name.
@@ -279,10 +310,14 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
             }
             Err(error) => return Err(DataError::malformed(&file, "picture", error, "a whole PNG or JPEG")),
         };
-        let pixels = middle(&picture, size);
+        let wrong = |error| DataError::malformed(&file, "picture", error, "a whole PNG or JPEG");
+        let pixels = middle(&picture, size, &file).map_err(wrong)?;
+        // Of the picture, not of the image: at any size it is on the same side.
+        let place = place_of(scan::over_white(&picture).as_raw());
         found.push(Found {
             class,
             digest: sha256_hex(&pixels),
+            place,
             tests,
             pixels,
             from: file.display().to_string(),
@@ -294,8 +329,10 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
 
 /// Four files that are there already.
 fn files(path: &Path, wanted: Wanted) -> Result<Own> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let set = DataSet::open(&name, Some(path))?;
+    // A known set is checked against what was published, if the folder is called like it.
+    let name =
+        path.file_name().and_then(|name| Source::find(name.to_str()?).ok()).map_or("imported", |s| s.name);
+    let set = DataSet::open(name, Some(path))?;
     let (train, test) = (set.train()?, set.test()?);
     let size = [train.rows(), train.cols()];
     if size != [test.rows(), test.cols()] || wanted.size.is_some_and(|wanted| wanted != size) {
@@ -305,7 +342,12 @@ fn files(path: &Path, wanted: Wanted) -> Result<Own> {
             .map_or("the same in both".into(), |[h, w]| format!("{h}x{w}: they are taken as they are"));
         return Err(DataError::malformed(path, "size", found, want));
     }
-    let preparation = if size == [scan::SIDE; 2] { Preparation::Digit } else { Preparation::Middle };
+    let digits = size == [scan::SIDE; 2] && set.imported_from().is_none();
+    let preparation = match set.source() {
+        None if digits => Preparation::Digit,
+        None if set.imported_from().is_none() => Preparation::Middle,
+        _ => set.preparation(),
+    };
     let (source, classes) = (path.display().to_string(), set.class_names());
     Ok(Own { source, classes, train, test, preparation, left_out: Vec::new() })
 }
@@ -371,11 +413,12 @@ fn collected(
     }
     let mut sides = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
     for (class, mut examples) in members.into_iter().enumerate() {
-        examples.sort_by(|a, b| a.digest.cmp(&b.digest));
+        examples.sort_by(|a, b| a.place.total_cmp(&b.place).then(a.digest.cmp(&b.digest)));
         let count = examples.len();
-        let chosen = ((count as f64 * wanted.test).round() as usize).clamp(1, count.saturating_sub(1).max(1));
+        let by_place = examples.iter().filter(|e| e.place < wanted.test).count();
+        let first = by_place.clamp(1, count.saturating_sub(1).max(1));
         let tests: Vec<bool> =
-            examples.iter().enumerate().map(|(i, e)| e.tests.unwrap_or(i < chosen)).collect();
+            examples.iter().enumerate().map(|(i, e)| e.tests.unwrap_or(i < first)).collect();
         for side in [false, true] {
             if !tests.contains(&side) {
                 let name = &classes[class];

@@ -43,19 +43,23 @@ pub fn fetch_command(name: &str, dir: &Path) -> String {
 pub(crate) fn find(name: &str, data_dir: Option<&Path>) -> Result<Files> {
     check_name(name)?;
     let mut tried = Vec::new();
-    for (what, place) in places(data_dir) {
-        for dir in [place.join(name), place] {
-            match files_in(&dir) {
-                Ok(files) => return Ok(files),
-                Err(lack) => tried.push(format!("{} ({what}): {lack}", dir.display())),
-            }
+    let places = places(data_dir);
+    // A directory of the set's name anywhere comes before one that holds some set's files.
+    let named = places.iter().map(|(what, place)| (what, place.join(name)));
+    for (what, dir) in named.chain(places.iter().map(|(what, place)| (what, place.clone()))) {
+        match files_in(&dir) {
+            Ok(files) => return Ok(files),
+            Err(lack) => tried.push(format!("{} ({what}): {lack}", dir.display())),
         }
     }
     Err(DataError::NotFound { name: name.to_owned(), tried, advice: advice(name, data_dir) })
 }
 
 /// A name is one part of a path: it must not lead elsewhere.
-pub(crate) fn check_name(name: &str) -> Result<()> {
+///
+/// # Errors
+/// [`DataError::Invalid`].
+pub fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
         return Err(DataError::invalid(

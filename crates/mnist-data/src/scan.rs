@@ -23,7 +23,7 @@ use image::{
 /// Height and width of a scan, pixels.
 pub const SIDE: usize = 28;
 /// Smallest height and width that can show a digit, pixels.
-const SMALLEST: usize = 4;
+pub(crate) const SMALLEST: usize = 4;
 /// Largest height and width that are decoded, pixels.
 const LARGEST: u32 = 16_384;
 /// Most pixels that are decoded.

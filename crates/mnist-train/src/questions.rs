@@ -147,7 +147,8 @@ impl<'a> Pictures<'a> {
             let images = Images::new(images).binarise(binarise);
             return Ok(AnyLoader::Tokens(token_data::image_loader(images, all, Arc::clone(patches), *task)?));
         }
-        let together = all.len();
+        // As many pixels together as 256 images of MNIST have.
+        let together = all.len().min((256 * 784 / (rows * cols).max(1)).max(1));
         let loader = Loader::new(images, all, together)?.workers(0).binarise(binarise);
         registry::prepare(&self.saved.run, AnyLoader::Images(loader))
     }

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Subcommand;
-use mnist_data::DataSet;
+use mnist_data::{DataSet, text};
 
 use crate::args::Common;
 
@@ -45,7 +45,7 @@ pub(crate) struct WhichSet {
 
 impl WhichSet {
     fn open(&self, data_dir: Option<&Path>) -> Result<DataSet> {
-        if is_path(&self.name) && import::are_pictures(Path::new(&self.name))? {
+        if is_path(&self.name, data_dir) && import::are_pictures(Path::new(&self.name))? {
             let name = import::kept(Path::new(&self.name), data_dir, true)?;
             return Ok(DataSet::open(&name, data_dir)?);
         }
@@ -53,9 +53,12 @@ impl WhichSet {
     }
 }
 
-/// Whether `--data` names a file or folder, not a set.
-pub(crate) fn is_path(data: &str) -> bool {
-    data.contains(std::path::MAIN_SEPARATOR) || Path::new(data).is_file()
+/// Whether `--data` names a file or folder, not a set: a folder beside us only where no set is called like it.
+pub(crate) fn is_path(data: &str, data_dir: Option<&Path>) -> bool {
+    let path = Path::new(data);
+    data.contains(std::path::MAIN_SEPARATOR)
+        || path.is_file()
+        || path.is_dir() && data != text::NAME && DataSet::open(data, data_dir).is_err()
 }
 
 /// Does it.

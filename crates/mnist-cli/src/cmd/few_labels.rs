@@ -56,7 +56,9 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     rates.iter().try_for_each(|rate| resolve(std::slice::from_ref(rate)).map(|_| ()))?;
     let mut facts = None;
     let ways = ways(&args.ways, &source, |way| {
-        let run = resolve(&[format!("finetune.method={way}")])?;
+        // Found out before anything is trained: whether there are so many labels.
+        let most = args.labels.iter().copied().max().unwrap_or_default();
+        let run = resolve(&[format!("finetune.method={way}"), format!("data.labels={most}")])?;
         let known = match facts.take() {
             Some(known) => known,
             None => TrainingData::load_for(&run, common.data_dir.as_deref(), source.given.as_ref())?.facts,

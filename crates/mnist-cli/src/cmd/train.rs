@@ -21,7 +21,7 @@ use mnist_train::{
     token_data::Given,
 };
 
-use toml::Table;
+use toml::{Table, Value};
 
 use super::{
     board::Board,
@@ -56,7 +56,9 @@ pub(crate) fn pretrain(args: &Pretrain, common: &Common) -> Result<ExitCode> {
             let objective = &objective.replace('_', "-");
             // A text has a recipe of its own.
             let text = match &train.chosen.data {
-                Some(data) if is_path(data) => !import::are_pictures(Path::new(data))?,
+                Some(data) if is_path(data, common.data_dir.as_deref()) => {
+                    !import::are_pictures(Path::new(data))?
+                }
                 Some(data) => data == text::NAME,
                 None => false,
             };
@@ -95,24 +97,32 @@ pub(in crate::cmd) fn resolved(
     args: &Chosen,
     seed: Option<u64>,
     recipe: &str,
-    base: Table,
+    mut base: Table,
     mut sets: Vec<String>,
     common: &Common,
 ) -> Result<(Recipe, Run)> {
     let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(recipe))?;
     if let Some(data) = &args.data {
-        if is_path(data) && import::are_pictures(Path::new(data))? {
+        // What validates of one set says nothing of another.
+        if let Some(Value::Table(known)) = base.get_mut("data")
+            && known.get("name").and_then(Value::as_str) != Some(data)
+        {
+            known.remove("validation");
+            known.remove("split_seed");
+        }
+        let is_path = is_path(data, common.data_dir.as_deref());
+        if is_path && import::are_pictures(Path::new(data))? {
             let name = import::kept(Path::new(data), common.data_dir.as_deref(), common.quiet)?;
             sets.extend([format!("data.name={name}"), "data.path=".into()]);
             sets.extend(import::validation(&name, common.data_dir.as_deref())?);
-        } else if is_path(data) {
+        } else if is_path {
             let path = Path::new(data).canonicalize().with_context(|| format!("cannot read {data}"))?;
             let Some(path) = path.to_str() else {
                 return Err(UsageError(format!("--data {data}: its path is not UTF-8")).into());
             };
             sets.extend([format!("data.name={}", text::NAME), format!("data.path='''{path}'''")]);
         } else {
-            sets.extend([format!("data.name={data}"), "data.path=".into()]);
+            sets.extend([format!("data.name='{data}'"), "data.path=".into()]);
             if data != text::NAME && sources::Source::find(data).is_err() {
                 sets.extend(import::validation(data, common.data_dir.as_deref())?);
             }

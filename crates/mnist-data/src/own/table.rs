@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Found, Own, Wanted, collected};
+use super::{Found, Own, Wanted, collected, place_of};
 use crate::{
     digest::sha256_hex,
     error::{DataError, Result},
@@ -83,6 +83,7 @@ pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Own> {
     let found = rows.iter().map(|(name, pixels, number)| Found {
         class: place.get(name.as_str()).copied().unwrap_or(0),
         digest: sha256_hex(pixels),
+        place: place_of(pixels),
         tests: None,
         pixels: pixels.clone(),
         from: format!("line {number}"),

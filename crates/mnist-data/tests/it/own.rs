@@ -38,7 +38,8 @@ fn a_folder_for_each_class_becomes_a_set() {
     let own = Own::read(&dir, Wanted::default()).unwrap();
     assert_eq!(own.classes, ["cats", "dogs and more"]);
     assert_eq!([own.train.rows(), own.train.cols()], [6, 8]);
-    assert_eq!((own.train.len(), own.test.len()), (16, 4));
+    assert_eq!(own.train.len() + own.test.len(), 20);
+    assert!(own.test.len() >= 2, "one of each class at least");
     assert_eq!(own.left_out.len(), 2, "{:?}", own.left_out);
     // Rec. 709: 0.2126 * 10 + 0.7152 * 20 + 0.0722 * 30 = 18.6
     let cat = own.train.images().next().unwrap();
@@ -58,6 +59,20 @@ fn a_folder_for_each_class_becomes_a_set() {
     fs::rename(other.join("cats/1.png"), other.join("cats/z.png")).unwrap();
     let again = Own::read(&other, Wanted::default()).unwrap();
     assert_eq!((again.digest(), again.test), (own.digest(), own.test));
+
+    // A folder that grows leaves on its side what was there, at any size.
+    for i in 10..60 {
+        picture(&other.join(format!("cats/{i}.png")), [6, 8], [i as u8, 20, 30], i % 48);
+        picture(&other.join(format!("dogs and more/{i}.png")), [6, 8], [200, 200, i as u8], i % 48);
+    }
+    let few = Own::read(&other, Wanted { test: 0.5, ..Wanted::default() }).unwrap();
+    for i in 60..120 {
+        picture(&other.join(format!("cats/{i}.png")), [6, 8], [i as u8, 20, 30], i % 48);
+    }
+    let more = Own::read(&other, Wanted { test: 0.5, ..Wanted::default() }).unwrap();
+    let known: Vec<&[u8]> = more.train.images().collect();
+    assert!(few.train.images().all(|image| known.contains(&image)));
+    assert!(few.test.images().all(|image| !known.contains(&image)));
 
     let labels = set.join("train-labels-idx1-ubyte");
     let mut bytes = fs::read(&labels).unwrap();
@@ -91,9 +106,9 @@ fn a_table_is_read_as_kaggle_has_it() {
     let rows: String = (0..6).map(|i| row(if i % 2 == 0 { "10" } else { "9" }, i)).collect();
     let head = format!("label,{}\n", (0..9).map(|i| format!("pixel{i}")).collect::<Vec<_>>().join(","));
     fs::write(&path, format!("{head}{rows}\n")).unwrap();
-    let own = Own::read(&path, Wanted { test: 0.34, ..Wanted::default() }).unwrap();
+    let own = Own::read(&path, Wanted { test: 0.5, ..Wanted::default() }).unwrap();
     assert_eq!((own.classes.clone(), own.train.area()), (vec!["9".into(), "10".into()], 9));
-    assert_eq!((own.train.len(), own.test.len()), (4, 2));
+    assert_eq!(own.train.len() + own.test.len(), 6);
     for (text, words) in [
         ("a,b\n1,2\n".to_string(), "no column `label`"),
         ("label,a,b\n1,2,3\n".into(), "2 pixels in a row"),

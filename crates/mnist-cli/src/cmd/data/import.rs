@@ -9,11 +9,13 @@ use anyhow::{Result, anyhow};
 use mnist_data::{
     DataSet,
     own::{Own, Wanted},
-    places::cache_dir,
+    places::{cache_dir, check_name},
+    sources::Source,
+    text,
 };
 
 use super::grouped;
-use crate::args::{UsageError, plain};
+use crate::args::UsageError;
 
 /// Files left out that are told one by one.
 const TOLD: usize = 5;
@@ -27,7 +29,7 @@ pub(crate) struct Import {
     /// files, or a .csv with a column `label` and one for each pixel
     from: PathBuf,
     /// Name of the data set
-    #[arg(long, value_parser = plain)]
+    #[arg(long, value_parser = set_name)]
     name: String,
     /// Height and width of the images in pixels [default: that of the pictures, if all have the same, else 28x28]
     #[arg(long, value_name = "HxW", value_parser = size)]
@@ -38,6 +40,15 @@ pub(crate) struct Import {
     /// Where to put the set's directory [default: --data-dir, else the user's cache]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
+}
+
+/// A name that a set of one's own can have.
+fn set_name(name: &str) -> Result<String, String> {
+    check_name(name).map_err(|error| error.to_string())?;
+    if name == text::NAME || Source::find(name).is_ok() {
+        return Err(format!("{name} is the name of a known data set; choose another"));
+    }
+    Ok(name.into())
 }
 
 fn size(text: &str) -> Result<[usize; 2], String> {
@@ -110,8 +121,12 @@ pub(crate) fn kept(path: &Path, data_dir: Option<&Path>, quiet: bool) -> Result<
     let digest = digest.get(..8).ok_or_else(|| anyhow!("no digest"))?;
     let name = format!("own-{letters}-{digest}");
     let dir = place(data_dir)?.join(&name);
-    if !dir.exists() {
-        own.write(&dir)?;
+    if !dir.exists()
+        && let Err(error) = own.write(&dir)
+        // Another program may have been first.
+        && !dir.exists()
+    {
+        return Err(error.into());
     }
     if !quiet {
         let mut told = Vec::new();
@@ -132,8 +147,17 @@ pub(crate) fn are_pictures(path: &Path) -> Result<bool> {
     if std::fs::metadata(path).map_err(read)?.is_file() {
         return Ok(ends(path, "csv"));
     }
-    let mut entries = std::fs::read_dir(path).map_err(read)?.filter_map(|entry| Some(entry.ok()?.path()));
-    Ok(!entries.any(|entry| ends(&entry, "txt")))
+    let entries = |dir: &Path| {
+        std::fs::read_dir(dir)
+            .map(|found| found.filter_map(|entry| Some(entry.ok()?.path())).collect::<Vec<_>>())
+    };
+    let inside = entries(path).map_err(read)?;
+    // A class's folder, or one of `train`'s.
+    let deeper = |dir: &PathBuf| entries(dir).unwrap_or_default();
+    let below: Vec<PathBuf> = inside.iter().flat_map(deeper).collect();
+    let picture = |entry: &PathBuf| ["png", "jpg", "jpeg"].iter().any(|end| ends(entry, end));
+    let any = below.iter().any(picture) || below.iter().flat_map(deeper).any(|entry| picture(&entry));
+    Ok(any || !inside.iter().any(|entry| ends(entry, "txt")))
 }
 
 /// A setting for a set of few images: how many of them validate.

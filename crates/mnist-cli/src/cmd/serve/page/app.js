@@ -51,7 +51,7 @@ function card(model) {
       paint(seen, answer.seen, model.size);
       heatFigure.hidden = !answer.heat;
       if (answer.heat) {
-        const strongest = Math.max(0.02, ...answer.heat.map(Math.abs));
+        const strongest = answer.heat.reduce((most, value) => Math.max(most, Math.abs(value)), 0.02);
         paint(heat, answer.heat, model.size, (value, i) => {
           const share = Math.min(1, Math.abs(value) / strongest);
           const grey = answer.seen[i] * 0.45;
