@@ -22,8 +22,8 @@ use crate::{
 
 /// Longest that something on the page is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What Debian calls the browser and what drives it.
-const PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
+/// What Debian calls the browser, what drives it, and letters to draw with.
+const PACKAGES: [&str; 3] = ["chromium", "chromium-driver", "fonts-liberation"];
 
 /// Options of `cargo xtask browser`.
 #[derive(clap::Args)]
