@@ -6,18 +6,19 @@
 
 use std::{
     net::SocketAddr,
+    process::Command,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use image::{GrayImage, Luma};
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
 use crate::{
     http::{Connection, Server, home},
-    workspace,
+    workspace::{self, step},
 };
 
 /// Connections that requests go over.
@@ -51,28 +52,11 @@ struct Kind {
 
 /// Measures, then attacks.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let built = workspace::cargo_cli("build", &[]).status().context("cannot start cargo")?;
-    if !built.success() {
-        bail!("mnist-cli cannot be built");
-    }
+    step(&mut workspace::cargo_cli("build", &[]), "build mnist-cli")?;
     let (program, home) = (workspace::cli_program()?, home("load")?);
-    let trained = std::process::Command::new(&program)
-        .args([
-            "train",
-            "--quiet",
-            "--name",
-            "default",
-            "--epochs",
-            "1",
-            "--set",
-            "data.limit=6000",
-            "--runs",
-        ])
-        .arg(&home)
-        .status()?;
-    if !trained.success() {
-        bail!("a model to serve cannot be trained");
-    }
+    let train =
+        ["train", "--quiet", "--name", "default", "--epochs", "1", "--set", "data.limit=6000", "--runs"];
+    step(Command::new(&program).args(train).arg(&home), "train a model to serve")?;
     let mut server = Server::start(&program, &home, &["default"])?;
     println!(
         "the default net, {CONNECTIONS} connections, {} requests a second due for {} s",

@@ -9,13 +9,13 @@
 mod table;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, imageops::FilterType};
+use image::{DynamicImage, GrayImage, imageops::FilterType};
 
 use crate::{
     dataset::DataSet,
@@ -25,7 +25,6 @@ use crate::{
     places, scan,
     set::LabelledImages,
     sources::{FILE_NAMES, Source},
-    stats::Statistics,
 };
 
 /// Most bytes of a picture's file.
@@ -34,6 +33,14 @@ const MOST_BYTES: u64 = 64 << 20;
 const MOST_PIXELS: u64 = 64 << 20;
 /// Largest height and width of the images that are made.
 const LARGEST: usize = 512;
+
+/// What shows through a picture.
+const PAPER: u8 = 255;
+
+/// Whether images may have this height and width.
+fn fits(size: &[usize; 2]) -> bool {
+    size.iter().all(|n| (scan::SMALLEST..=LARGEST).contains(n))
+}
 
 /// How pictures become images.
 #[derive(Clone, Copy, Debug)]
@@ -81,21 +88,20 @@ struct Found {
 }
 
 impl Own {
-    /// Reads a folder of folders, a folder of four IDX files, or a table (`.csv`, a header line, one column `label`, the others pixels 0-255 row by
-    /// row).
+    /// Reads a folder of folders, a folder of four IDX files, or a table (`.csv`, a header line, one column `label`, the
+    /// others pixels 0-255 row by row).
     ///
     /// Files that begin with a dot, are neither PNG nor JPEG, or are links that lead out of the folder are left out
     /// and told of in [`Own::left_out`].
     ///
     /// # Errors
-    /// [`DataError::Io`]; [`DataError::Malformed`] and [`DataError::Invalid`] name what is wrong: a damaged picture,
-    /// the same picture in two classes, fewer than two classes, a class with fewer than two pictures.
+    /// [`DataError::Io`]; [`DataError::Malformed`] for a damaged picture or table; [`DataError::Invalid`] for what cannot be
+    /// wanted; [`DataError::Pictures`] for the same picture in two classes or parts, fewer than two classes, a class with
+    /// fewer than two pictures.
     pub fn read(path: &Path, wanted: Wanted) -> Result<Self> {
-        if let Some([height, width]) = wanted.size
-            && ![height, width].iter().all(|n| (4..=LARGEST).contains(n))
-        {
-            let found = format!("{height}x{width}");
-            return Err(DataError::invalid("size of images", found, format!("4x4 to {LARGEST}x{LARGEST}")));
+        if let Some([height, width]) = wanted.size.filter(|size| !fits(size)) {
+            let wanted = format!("{0}x{0} to {LARGEST}x{LARGEST}", scan::SMALLEST);
+            return Err(DataError::invalid("size of images", format!("{height}x{width}"), wanted));
         }
         if !(wanted.test > 0.0 && wanted.test < 1.0) {
             return Err(DataError::invalid("share that tests", wanted.test, "above 0 and below 1"));
@@ -172,11 +178,6 @@ impl Own {
         bytes.extend(format!("{:?}", self.preparation).bytes());
         sha256_hex(&bytes)
     }
-
-    /// Statistics of what is learned from.
-    pub fn statistics(&self) -> Statistics {
-        Statistics::of(&self.train)
-    }
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -198,7 +199,7 @@ fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
 /// # Errors
 /// As [`scan::read`], but for blank ones.
 pub fn prepared(path: &Path, size: [usize; 2]) -> Result<Vec<u8>, scan::ScanError> {
-    middle(&scan::open(path, MOST_BYTES, MOST_PIXELS)?, size, path)
+    middle(scan::over(&scan::open(path, MOST_BYTES, MOST_PIXELS)?, PAPER), size, path)
 }
 
 /// As [`prepared`], from the contents of a file of at most `most` pixels; `name` is for the errors.
@@ -211,15 +212,10 @@ pub fn prepared_from_bytes(
     most: u64,
     size: [usize; 2],
 ) -> Result<Vec<u8>, scan::ScanError> {
-    middle(&scan::decode(bytes, name, most.min(MOST_PIXELS))?, size, name)
+    middle(scan::over(&scan::decode(bytes, name, most.min(MOST_PIXELS))?, PAPER), size, name)
 }
 
-fn middle(
-    picture: &DynamicImage,
-    [height, width]: [usize; 2],
-    name: &Path,
-) -> Result<Vec<u8>, scan::ScanError> {
-    let grey = scan::over_white(picture);
+fn middle(grey: GrayImage, [height, width]: [usize; 2], name: &Path) -> Result<Vec<u8>, scan::ScanError> {
     let [height, width] = [height, width].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     let (tall, wide) = (grey.height(), grey.width());
     if tall.min(wide) < scan::SMALLEST as u32 {
@@ -275,9 +271,9 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
         (Some(train), Some(test)) => vec![(Some(false), folders(&train)?), (Some(true), folders(&test)?)],
         _ => vec![(None, parts)],
     };
-    let classes: BTreeMap<&str, usize> =
-        sides.iter().flat_map(|(_, folders)| folders.iter().map(|(name, _)| (name.as_str(), 0))).collect();
-    let classes: BTreeMap<&str, usize> = classes.into_keys().zip(0..).collect();
+    let names: BTreeSet<&str> =
+        sides.iter().flat_map(|(_, folders)| folders.iter().map(|(name, _)| name.as_str())).collect();
+    let classes: BTreeMap<&str, usize> = names.into_iter().zip(0..).collect();
     let mut left_out = Vec::new();
     let mut pictures = Vec::new();
     for (tests, folders) in &sides {
@@ -291,7 +287,6 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
             }
         }
     }
-    let open = |file: &Path| scan::open(file, MOST_BYTES, MOST_PIXELS);
     let mut size = wanted.size;
     if size.is_none() {
         // By their headers alone.
@@ -299,21 +294,21 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
         let same = sizes.next().filter(|first| sizes.all(|other| other == *first));
         size = same.map(|(width, height)| [height as usize, width as usize]);
     }
-    let size = size.filter(|size| size.iter().all(|n| (4..=LARGEST).contains(n))).unwrap_or([scan::SIDE; 2]);
+    let size = size.filter(fits).unwrap_or([scan::SIDE; 2]);
     let mut found = Vec::new();
     for (class, tests, file) in pictures {
-        let picture = match open(&file) {
-            Ok(picture) => picture,
+        let wrong = |error| DataError::malformed(&file, "picture", error, "a whole PNG or JPEG");
+        let grey = match scan::open(&file, MOST_BYTES, MOST_PIXELS) {
+            Ok(picture) => scan::over(&picture, PAPER),
             Err(error @ scan::ScanError::Format { .. }) => {
                 left_out.push(error.to_string());
                 continue;
             }
-            Err(error) => return Err(DataError::malformed(&file, "picture", error, "a whole PNG or JPEG")),
+            Err(error) => return Err(wrong(error)),
         };
-        let wrong = |error| DataError::malformed(&file, "picture", error, "a whole PNG or JPEG");
-        let pixels = middle(&picture, size, &file).map_err(wrong)?;
         // Of the picture, not of the image: at any size it is on the same side.
-        let place = place_of(scan::over_white(&picture).as_raw());
+        let place = place_of(grey.as_raw());
+        let pixels = middle(grey, size, &file).map_err(wrong)?;
         found.push(Found {
             class,
             digest: sha256_hex(&pixels),

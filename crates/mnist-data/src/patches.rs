@@ -120,6 +120,11 @@ impl Patches {
         self.size
     }
 
+    /// Height and width of a patch, in pixels.
+    pub fn patch(&self) -> [usize; 2] {
+        self.patch
+    }
+
     /// Rows and columns of patches in an image.
     pub fn grid(&self) -> [usize; 2] {
         [self.size[0] / self.patch[0], self.size[1] / self.patch[1]]

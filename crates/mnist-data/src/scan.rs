@@ -17,7 +17,8 @@ use std::{
 };
 
 use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, error::LimitErrorKind,
+    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Luma,
+    error::LimitErrorKind,
 };
 
 /// Height and width of a scan, pixels.
@@ -160,17 +161,17 @@ pub(crate) fn open(path: &Path, most_bytes: u64, most_pixels: u64) -> Result<Dyn
     decode(&contents(path, most_bytes)?, path, most_pixels)
 }
 
-/// Grey values of a picture, over white where it lets through what is behind it.
-pub(crate) fn over_white(image: &DynamicImage) -> image::GrayImage {
+/// Grey values of a picture, over paper of a grey where it lets through what is behind it.
+pub(crate) fn over(image: &DynamicImage, paper: u8) -> GrayImage {
     if !image.color().has_alpha() || is_opaque(image) {
         return image.to_luma8();
     }
     let image = image.to_luma_alpha8();
     let mix = |x, y| {
         let [grey, alpha] = image.get_pixel(x, y).0.map(u16::from);
-        image::Luma([((grey * alpha + 255 * (255 - alpha) + 127) / 255) as u8])
+        Luma([((grey * alpha + u16::from(paper) * (255 - alpha) + 127) / 255) as u8])
     };
-    image::GrayImage::from_fn(image.width(), image.height(), mix)
+    GrayImage::from_fn(image.width(), image.height(), mix)
 }
 
 /// As [`read`], from the contents of a file of at most `most` pixels (64 << 20 where that is fewer); `name` is for the
@@ -181,23 +182,12 @@ pub(crate) fn over_white(image: &DynamicImage) -> image::GrayImage {
 pub fn from_bytes(bytes: &[u8], name: &Path, most: u64) -> Result<Scan, ScanError> {
     let image = decode(bytes, name, most.min(MOST_PIXELS))?;
     let (width, height) = (image.width() as usize, image.height() as usize);
-    if !image.color().has_alpha() || is_opaque(&image) {
-        return scan(width, height, &image.into_luma8().into_raw(), name);
-    }
     // Over white, as a browser would; light ink on nothing shows over black only.
-    let image = image.into_luma_alpha8();
-    let over = |paper: u16| -> Vec<u8> {
-        let mix = |p: &image::LumaA<u8>| {
-            let [grey, alpha] = p.0.map(u16::from);
-            ((grey * alpha + paper * (255 - alpha) + 127) / 255) as u8
-        };
-        image.pixels().map(mix).collect()
-    };
-    let white = over(255);
+    let white = over(&image, 255);
     if range(&white) >= CONTRAST {
         return scan(width, height, &white, name);
     }
-    let black = over(0);
+    let black = over(&image, 0);
     scan(width, height, if range(&black) > range(&white) { &black } else { &white }, name)
 }
 

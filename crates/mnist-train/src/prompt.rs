@@ -65,8 +65,7 @@ pub fn upper_half(patches: &Patches) -> usize {
 /// (a flag for each pixel; those it lacks are not).
 pub fn patches_without(image: &[f32], erased: &[bool], patches: &Patches) -> Vec<i32> {
     let mut found = patches.encode(image);
-    let ([height, width], [rows, cols]) = (patches.size(), patches.grid());
-    let [tall, wide] = [height / rows.max(1), width / cols.max(1)];
+    let ([_, width], [_, cols], [tall, wide]) = (patches.size(), patches.grid(), patches.patch());
     for (pixel, _) in erased.iter().enumerate().filter(|(_, erased)| **erased) {
         let patch = pixel / width.max(1) / tall.max(1) * cols + pixel % width.max(1) / wide.max(1);
         if let Some(token) = found.get_mut(patch) {

@@ -62,6 +62,11 @@ fn finite(found: &[f32], run: &RunDir) -> Result<()> {
     Err(TrainError::Damaged { path: run.model(), reason: "its probabilities are no numbers".into() }.into())
 }
 
+/// The class of the greatest probability, and that.
+fn likeliest(row: &[f32]) -> (usize, f32) {
+    row.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
+}
+
 /// The end of a command that goes on where it was stopped when it is given again.
 fn interrupted() -> ExitCode {
     eprintln!("stopped; the same command goes on");

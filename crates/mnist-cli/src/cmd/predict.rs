@@ -15,7 +15,7 @@ use mnist_train::{
 };
 use serde::Serialize;
 
-use super::{finite, picture};
+use super::{finite, likeliest, picture};
 use crate::{
     args::{Common, Predict},
     device::{Compute, Job, Place},
@@ -150,8 +150,7 @@ impl Answers<'_> {
                 .iter()
                 .zip(&mut rows)
                 .map(|(word, row)| {
-                    let likeliest = row.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
-                    let (class, probability) = likeliest.unwrap_or((0, 0.0));
+                    let (class, probability) = likeliest(row);
                     let mark = MARKS.get(class).filter(|_| class > 0).copied().unwrap_or("");
                     Word { word, mark, probability }
                 })

@@ -103,30 +103,20 @@ pub(in crate::cmd) fn resolved(
 ) -> Result<(Recipe, Run)> {
     let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(recipe))?;
     if let Some(data) = &args.data {
-        // What validates of one set says nothing of another.
-        if let Some(Value::Table(known)) = base.get_mut("data")
-            && known.get("name").and_then(Value::as_str) != Some(data)
-        {
-            known.remove("validation");
-            known.remove("split_seed");
-        }
-        let is_path = is_path(data, common.data_dir.as_deref());
-        if is_path && import::are_pictures(Path::new(data))? {
-            let name = import::kept(Path::new(data), common.data_dir.as_deref(), common.quiet)?;
-            sets.extend([format!("data.name={name}"), "data.path=".into()]);
-            sets.extend(import::validation(&name, common.data_dir.as_deref())?);
-        } else if is_path {
-            let path = Path::new(data).canonicalize().with_context(|| format!("cannot read {data}"))?;
-            let Some(path) = path.to_str() else {
-                return Err(UsageError(format!("--data {data}: its path is not UTF-8")).into());
-            };
-            sets.extend([format!("data.name={}", text::NAME), format!("data.path='''{path}'''")]);
-        } else {
-            sets.extend([format!("data.name='{data}'"), "data.path=".into()]);
-            if data != text::NAME && sources::Source::find(data).is_err() {
-                sets.extend(import::validation(data, common.data_dir.as_deref())?);
+        let (name, path) = set_and_path(data, common)?;
+        let known = base.get_mut("data").and_then(Value::as_table_mut);
+        if known.as_ref().and_then(|known| known.get("name")?.as_str()) != Some(&name) {
+            // What validates of one set says nothing of another.
+            if let Some(known) = known {
+                known.remove("validation");
+                known.remove("split_seed");
+            }
+            if name != text::NAME && sources::Source::find(&name).is_err() {
+                sets.extend(import::validation(&name, common.data_dir.as_deref())?);
             }
         }
+        sets.push(format!("data.name='{name}'"));
+        sets.push(path.map_or("data.path=".into(), |path| format!("data.path='''{path}'''")));
     }
     sets.extend(args.labels.map(|labels| format!("data.labels={labels}")));
     sets.extend(args.set.iter().cloned());
@@ -134,6 +124,21 @@ pub(in crate::cmd) fn resolved(
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
     let run = Run::resolve_over(base, Some((&recipe.text, &recipe.origin)), &sets)?;
     Ok((recipe, run))
+}
+
+/// The data set that `--data` means, and the path of a text of one's own; pictures are imported.
+fn set_and_path(data: &str, common: &Common) -> Result<(String, Option<String>)> {
+    if !is_path(data, common.data_dir.as_deref()) {
+        return Ok((data.into(), None));
+    }
+    if import::are_pictures(Path::new(data))? {
+        return Ok((import::kept(Path::new(data), common.data_dir.as_deref(), common.quiet)?, None));
+    }
+    let path = Path::new(data).canonicalize().with_context(|| format!("cannot read {data}"))?;
+    match path.to_str() {
+        Some(path) => Ok((text::NAME.into(), Some(path.into()))),
+        None => Err(UsageError(format!("--data {data}: its path is not UTF-8")).into()),
+    }
 }
 
 fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Common) -> Result<ExitCode> {

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use mnist_data::{
-    DataSet,
+    DataSet, Statistics,
     own::{Own, Wanted},
     places::{cache_dir, check_name},
     sources::Source,
@@ -81,7 +81,7 @@ fn place(named: Option<&Path>) -> Result<PathBuf> {
 /// What was read.
 fn tell(own: &Own, out: &mut impl Write) -> Result<()> {
     let (train, test) = (&own.train, &own.test);
-    let statistics = own.statistics();
+    let statistics = Statistics::of(train);
     writeln!(
         out,
         "{} images to train and validate on, {} to test, {}x{} pixels, grey: mean {:.4}, standard deviation {:.4}",

@@ -33,6 +33,7 @@ use super::{
     models::{About, Ask, Done, Found, Makes, Wish, Work},
     refusal::{Reason, Refusal},
 };
+use crate::cmd::likeliest;
 
 /// Most bytes of a picture.
 const MOST_BYTES: usize = 8 << 20;
@@ -301,7 +302,7 @@ async fn predict(
         return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the model answered something else"));
     };
     let answer = |(Found { probabilities, heat }, seen): (Found, Vec<u8>)| {
-        let best = probabilities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
+        let (best, _) = likeliest(&probabilities);
         Prediction { label: about.classes.get(best).cloned().unwrap_or_default(), probabilities, seen, heat }
     };
     let answers = rows.into_iter().zip(images).map(answer).collect();

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
 use super::{gauges::Gauges, heat};
-use crate::cmd::finite;
+use crate::cmd::{finite, likeliest};
 
 /// Images that go through a model together.
 const TOGETHER: usize = 256;
@@ -179,7 +179,7 @@ pub(super) struct Found {
 }
 
 /// Why a model did not do it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Refused {
     /// It was asked for something else than it can do.
     Asked(String),
@@ -218,8 +218,7 @@ impl<'a, B: Backend> Loaded<'a, B> {
         let makes = match (coder, model.code_width()) {
             (Some(Coder::Text(_)), _) => Some(Makes::Text {}),
             (Some(Coder::Images(patches)), _) => {
-                let ([height, width], [rows, cols]) = (patches.size(), patches.grid());
-                let patch = [height / rows.max(1), width / cols.max(1)];
+                let patch = patches.patch();
                 Some(if prompt::is_masked(saved) { Makes::Parts { patch } } else { Makes::Upper { patch } })
             }
             (None, Some(width)) => Some(Makes::Codes { width, order: Vec::new() }),
@@ -292,10 +291,9 @@ impl<'a, B: Backend> Loaded<'a, B> {
         if windows.is_empty() {
             return Ok(vec![0.0; image.len()]);
         }
-        let label = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(label, _)| label);
+        let (label, whole) = likeliest(row);
         let of_label = |row: &Vec<f32>| row.get(label).copied().unwrap_or(0.0);
         let without = self.probabilities(windows.occluded(image))?;
-        let whole = row.get(label).copied().unwrap_or(0.0);
         Ok(windows.spread(without.iter().map(|row| whole - of_label(row))))
     }
 
@@ -512,8 +510,7 @@ fn classify<B: Backend>(loaded: &Loaded<'_, B>, Batch { pixels, whose }: Batch, 
                 })
                 .collect::<Result<Vec<_>, Refused>>()
                 .map(Done::Classified),
-            Err(Refused::Asked(reason)) => Err(Refused::Asked(reason.clone())),
-            Err(Refused::Failed(reason)) => Err(Refused::Failed(reason.clone())),
+            Err(refused) => Err(refused.clone()),
         };
         drop(reply.send(answer));
     }
