@@ -655,6 +655,9 @@ fn pictures_of_ones_own_are_imported_trained_on_and_predicted() {
         home.ok(&["data", "verify", "--data", "bars", "--data-dir", &data]).contains("as they were imported")
     );
     assert!(home.ok(&["data", "info", "--data", "bars", "--data-dir", &data]).contains("standing"));
+    for split in ["train", "valid", "test"] {
+        home.ok(&["data", "show", "--data", "bars", "--data-dir", &data, "--count", "1", "--split", split]);
+    }
     let again = home.run(&["data", "import", &photos, "--name", "bars", "--data-dir", &data]);
     assert!(!again.status.success() && stderr(&again).contains("choose another name"), "{}", stderr(&again));
 

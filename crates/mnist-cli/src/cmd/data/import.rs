@@ -13,6 +13,7 @@ use mnist_data::{
     sources::Source,
     text,
 };
+use mnist_train::run::DataSettings;
 
 use super::grouped;
 use crate::args::UsageError;
@@ -168,5 +169,10 @@ pub(crate) fn validation(name: &str, data_dir: Option<&Path>) -> Result<Option<S
     let set = DataSet::open(name, data_dir)?;
     let [_, labels, ..] = set.paths();
     let count = mnist_data::idx::read_dims(labels)?.first().copied().unwrap_or(0);
-    Ok((count < MANY).then(|| format!("data.validation={}", (count / 10).max(1))))
+    Ok((count < MANY).then(|| format!("data.validation={}", validates(count))))
+}
+
+/// How many of so many training images validate where nothing else is said.
+pub(super) fn validates(count: usize) -> usize {
+    if count < MANY { (count / 10).max(1) } else { DataSettings::default().validation }
 }

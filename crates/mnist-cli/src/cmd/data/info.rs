@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use mnist_data::{DataSet, LabelledImages, Split, Statistics, idx};
 use mnist_train::run::DataSettings;
 
-use super::{WhichSet, grouped};
+use super::{WhichSet, grouped, import::validates};
 
 /// Characters of the longest bar.
 const BAR: usize = 40;
@@ -95,7 +95,7 @@ fn splits(set: &DataSet, train: &LabelledImages, out: &mut impl Write) -> Result
     let settings = DataSettings::default();
     let test = idx::read_dims(&set.paths()[2])?.first().copied().unwrap_or(0);
     writeln!(out, "\nSPLITS: a figure counts only on examples that nothing was fitted to or chosen by")?;
-    match Split::stratified(train.labels(), settings.validation, settings.split_seed) {
+    match Split::stratified(train.labels(), validates(train.len()), settings.split_seed) {
         Ok(split) => {
             writeln!(out, "  train  {:>7}  a net learns from these", grouped(split.train.len()))?;
             writeln!(

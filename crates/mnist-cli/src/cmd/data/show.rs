@@ -8,7 +8,7 @@ use mnist_data::{DataSet, LabelledImages, Split, Statistics};
 use mnist_train::run::DataSettings;
 
 use super::picture::Tiles;
-use super::{WhichSet, grouped};
+use super::{WhichSet, grouped, import::validates};
 use crate::args;
 
 /// Examples in a PNG if their number is not given.
@@ -104,7 +104,7 @@ impl Show {
         }
         let train = set.train()?;
         let Split { train: learn, valid } =
-            Split::stratified(train.labels(), DataSettings::default().validation, self.split_seed)
+            Split::stratified(train.labels(), validates(train.len()), self.split_seed)
                 .context("cannot put validation examples aside")?;
         Ok((train, if let args::Split::Valid = self.split { valid } else { learn }))
     }

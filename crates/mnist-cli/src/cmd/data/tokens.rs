@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use mnist_data::{Binarise, Images, Key, Patches, Purpose, Split, Tokeniser, loader::Source as _};
 use mnist_train::{run::DataSettings, token_data::TokenSettings};
 
-use super::{WhichSet, picture::Tiles};
+use super::{WhichSet, import::validates, picture::Tiles};
 use crate::args::UsageError;
 
 /// `data tokens`.
@@ -63,7 +63,8 @@ impl Tokens {
         let (patches, binarise) = if self.codebook == 0 {
             (Patches::lossless(size, patch)?, Binarise::Static)
         } else {
-            let Split { train, .. } = Split::stratified(images.labels(), data.validation, data.split_seed)?;
+            let Split { train, .. } =
+                Split::stratified(images.labels(), validates(images.len()), data.split_seed)?;
             let key = Key::new(data.split_seed);
             (Patches::learn(&images, &train, patch, self.codebook, key)?, Binarise::None)
         };
