@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{browser, exchange, fences, tidy, workspace};
+use crate::{browser, downstream, exchange, fences, tidy, workspace};
 
 /// Options of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -36,10 +36,12 @@ enum Action {
     Exchange,
     /// `cargo xtask browser`, in this process.
     Browser,
+    /// `cargo xtask downstream`, in this process.
+    Downstream,
 }
 
 /// The steps, in order.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "fmt", action: Action::Cargo(&["fmt", "--all", "--check"], &[]) },
     Step {
         name: "clippy",
@@ -59,6 +61,7 @@ const STEPS: [Step; 8] = [
     Step { name: "tidy", action: Action::Tidy },
     Step { name: "exchange", action: Action::Exchange },
     Step { name: "browser", action: Action::Browser },
+    Step { name: "downstream", action: Action::Downstream },
     Step {
         name: "features",
         action: Action::Cargo(
@@ -134,6 +137,7 @@ fn shown(action: &Action) -> String {
         Action::Tidy => "cargo xtask tidy".to_owned(),
         Action::Exchange => "cargo xtask exchange".to_owned(),
         Action::Browser => "cargo xtask browser".to_owned(),
+        Action::Downstream => "cargo xtask downstream".to_owned(),
     }
 }
 
@@ -148,6 +152,7 @@ fn perform(action: &Action) -> Result<()> {
         Action::Tidy => tidy::run(),
         Action::Exchange => exchange::where_possible(),
         Action::Browser => browser::where_possible(),
+        Action::Downstream => downstream::run(),
     }
 }
 
@@ -189,7 +194,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .contains("fmt, clippy, test, doc, tidy, exchange, browser, features, wgpu, tch")
+                .contains("fmt, clippy, test, doc, tidy, exchange, browser, downstream, features, wgpu, tch")
         );
     }
 }

@@ -8,8 +8,10 @@
 mod bench_backends;
 mod browser;
 mod ci;
+mod downstream;
 mod exchange;
 mod fences;
+mod fuzz;
 mod http;
 mod kill_test;
 mod libtorch;
@@ -39,10 +41,14 @@ enum Command {
     KillTest(kill_test::Args),
     /// Have other programs read what export and --tensorboard write
     Exchange(exchange::Args),
+    /// Build and run the projects of examples/downstream, which use the crates from outside
+    Downstream,
     /// Draw digits on the page of `serve` in a real Chromium, and read the answers
     Browser(browser::Args),
     /// Measure how many requests `serve` answers, and attack it
     Load(load::Args),
+    /// Give every parser damaged and hostile files, for as long as you like
+    Fuzz(fuzz::Args),
     /// Find or set up the libtorch that --features tch needs, and print what to export
     Libtorch(libtorch::Args),
     /// Measure the training speed of each backend
@@ -56,8 +62,10 @@ fn main() -> ExitCode {
         Some(Command::Tidy) => tidy::run(),
         Some(Command::KillTest(args)) => kill_test::run(&args),
         Some(Command::Exchange(args)) => exchange::run(&args),
+        Some(Command::Downstream) => downstream::run(),
         Some(Command::Browser(args)) => browser::run(&args),
         Some(Command::Load(args)) => load::run(&args),
+        Some(Command::Fuzz(args)) => fuzz::run(&args),
         Some(Command::Libtorch(args)) => libtorch::run(&args),
         Some(Command::BenchBackends(args)) => bench_backends::run(&args),
     };

@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Probe(Probe),
     /// Write a trained classifier of images for other programs: PyTorch, onnxruntime
     Export(Export),
+    /// Make a run of weights that others trained: a file of PyTorch or safetensors
+    Import(Import),
     /// Measure what a pretrained encoder is worth with few labels
     FewLabels(FewLabels),
     /// Pretrain, fine-tune, train from scratch, compare: trainings in a row and one report
@@ -91,6 +93,8 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write man pages
+    Manual(Manual),
     /// Do the works of `cargo xtask bench-backends`, as asked for line by line
     #[command(hide = true)]
     BenchWorker,
@@ -154,6 +158,11 @@ fn objectives() -> impl Iterator<Item = PossibleValue> {
         .iter()
         .filter(|(name, _)| !mnist_train::registry::learns_from_labels(name));
     rest.map(|(name, about)| PossibleValue::new(*name).help(*about))
+}
+
+/// Names of the nets on images.
+fn nets() -> impl Iterator<Item = PossibleValue> {
+    mnist_model::nets::NetSettings::TABLE.iter().map(|(name, about)| PossibleValue::new(*name).help(*about))
 }
 
 /// `pretrain`.
@@ -324,6 +333,34 @@ impl ExportFormat {
     }
 }
 
+/// `import`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Import {
+    /// Weights of a classifier: .safetensors, .pt or .pth (nothing in it is run)
+    pub file: PathBuf,
+    /// Its net; pytorch_example_cnn is that of PyTorch's MNIST example, resnet18 torchvision's
+    #[arg(long, value_parser = PossibleValuesParser::new(nets()))]
+    pub net: String,
+    /// Name of the run [default: the file's]
+    #[arg(long, value_parser = plain)]
+    pub name: Option<String>,
+    /// Data set that it tells apart the classes of, or own pictures
+    #[arg(long, value_name = "NAME|PATH")]
+    pub data: Option<String>,
+    /// Mean of the pixels, in 0-1, that it was trained with [default: 0.1307 for pytorch_example_cnn, else the data's]
+    #[arg(long, value_name = "M")]
+    pub mean: Option<f32>,
+    /// Their standard deviation [default: 0.3081 for pytorch_example_cnn, else the data's]
+    #[arg(long, value_name = "S")]
+    pub std: Option<f32>,
+    /// Leave out tensors that the net has no use for
+    #[arg(long)]
+    pub allow_unused: bool,
+    /// Change a setting, like the sizes of a net that are not in the file; may be given often
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
 /// `few-labels`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct FewLabels {
@@ -464,6 +501,14 @@ pub(crate) struct Generate {
     /// Seed of every draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+}
+
+/// `manual`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Manual {
+    /// Directory of the pages, made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 /// `runs`.

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Finetune(finetune) => cmd::train::finetune(finetune, &args.common),
         Command::Probe(probe) => cmd::probe::run(probe, &args.common),
         Command::Export(export) => cmd::export::run(export, &args.common),
+        Command::Import(import) => cmd::import::run(import, &args.common),
         Command::FewLabels(few) => cmd::few_labels::run(few, &args.common),
         Command::Pipeline(pipeline) => cmd::pipeline::run(pipeline, &args.common),
         Command::Compare(compare) => cmd::compare::run(compare, &args.common),
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => cmd::serve::run(serve, &args.common),
         Command::Data { command } => cmd::data::run(command, &args.common).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => cmd::completions::run(*shell),
+        Command::Manual(manual) => cmd::manual::run(manual),
         Command::BenchWorker => cmd::bench_worker::run(&args.common),
     });
     match done {

@@ -229,6 +229,7 @@ fn two_devices_of_wgpu_train_as_one_does() {
             backend: "wgpu".into(),
             devices: devices.len(),
             data_digest: data.digest.clone(),
+            imported: None,
         };
         let saved = SavedRun { run: run.clone(), facts: data.facts.clone(), provenance };
         let (dir, _lock) = RunDir::create(&home.path().join("run"), &saved).unwrap();

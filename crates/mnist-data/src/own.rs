@@ -290,7 +290,8 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
     let mut size = wanted.size;
     if size.is_none() {
         // By their headers alone.
-        let mut sizes = pictures.iter().filter_map(|(_, _, file)| image::image_dimensions(file).ok());
+        let size_of = |file: &PathBuf| scan::unpanicked(|| image::image_dimensions(file).ok()).flatten();
+        let mut sizes = pictures.iter().filter_map(|(_, _, file)| size_of(file));
         let same = sizes.next().filter(|first| sizes.all(|other| other == *first));
         size = same.map(|(width, height)| [height as usize, width as usize]);
     }

@@ -21,6 +21,9 @@ const ROUNDS: usize = 12;
 /// A lossless token has at most this many pixels: 65,536 values are as many as a table should have.
 const MOST_BITS: usize = 16;
 
+/// Largest height and width of an image, in pixels.
+const LARGEST: usize = 4096;
+
 /// How images become tokens and back.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +86,10 @@ impl Patches {
     /// [`DataError::Invalid`].
     pub fn check(&self) -> Result<()> {
         let [[height, width], [rows, cols]] = [self.size, self.patch];
+        if height > LARGEST || width > LARGEST {
+            let wanted = format!("at most {LARGEST}x{LARGEST} pixels");
+            return Err(DataError::invalid("image", format!("{height}x{width}"), wanted));
+        }
         let divides = rows > 0 && cols > 0 && height.is_multiple_of(rows) && width.is_multiple_of(cols);
         if !divides || height == 0 || width == 0 {
             let (found, wanted) =
@@ -97,6 +104,9 @@ impl Patches {
             )),
             Some(values) if values.is_empty() || !values.len().is_multiple_of(rows * cols) => {
                 Err(DataError::invalid("codebook", format!("{} numbers", values.len()), "whole patches"))
+            }
+            Some(values) if !values.iter().all(|value| value.is_finite()) => {
+                Err(DataError::invalid("codebook", "a number that is not finite", "pixels in 0-1"))
             }
             _ => Ok(()),
         }
@@ -250,7 +260,13 @@ mod tests {
         let patches = Patches::lossless([2, 4], [2, 2]).unwrap();
         assert_eq!(patches.encode(&[0., 1., 1., 1., 1., 0., 0., 0.]), [0b0110, 0b1100]);
         assert_eq!(patches.decode(&[0b0110, 16]), [0., 1., 0.5, 0.5, 1., 0., 0.5, 0.5]);
-        for (size, patch) in [([6, 8], [4, 2]), ([6, 8], [0, 2]), ([0, 8], [1, 2]), ([6, 8], [6, 4])] {
+        for (size, patch) in [
+            ([6, 8], [4, 2]),
+            ([6, 8], [0, 2]),
+            ([0, 8], [1, 2]),
+            ([6, 8], [6, 4]),
+            ([1 << 40; 2], [1 << 40; 2]),
+        ] {
             assert!(Patches::lossless(size, patch).is_err(), "{size:?} {patch:?}");
         }
     }

@@ -13,6 +13,7 @@ mod resample;
 use std::{
     fs::File,
     io::{self, Cursor, Read},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -236,10 +237,26 @@ pub(crate) fn decode(bytes: &[u8], name: &Path, most: u64) -> Result<DynamicImag
     if width > LARGEST || height > LARGEST || u64::from(width) * u64::from(height) > most {
         return Err(too_large(width, height));
     }
+    let damaged = |reason: &str| ScanError::Damaged { path: path(), reason: reason.into() };
     if format == ImageFormat::Jpeg && !jpeg_ends(bytes) {
-        return Err(ScanError::Damaged { path: path(), reason: "no end of image marker".into() });
+        return Err(damaged("no end of image marker"));
     }
+    if format == ImageFormat::Png && !palette_is_whole(bytes) {
+        return Err(damaged("a palette that ends inside a colour"));
+    }
+    unpanicked(|| decode_as(format, bytes, name, most))
+        .unwrap_or_else(|| Err(damaged("no decoder can read it")))
+}
 
+/// What a decoder says; `None` where it panics: it is not ours, and a damaged picture is no reason to end.
+pub(crate) fn unpanicked<T>(decode: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(decode)).ok()
+}
+
+fn decode_as(format: ImageFormat, bytes: &[u8], name: &Path, most: u64) -> Result<DynamicImage, ScanError> {
+    let path = || name.to_owned();
+    let too_large = |width, height| ScanError::TooLarge { path: path(), width, height, most };
+    let (width, height) = declared(bytes, format).unwrap_or_default();
     let damaged = |error: ImageError| match error {
         ImageError::Limits(e) if e.kind() == LimitErrorKind::DimensionError => too_large(width, height),
         error => ScanError::Damaged { path: path(), reason: error.to_string() },
@@ -276,6 +293,21 @@ fn declared(bytes: &[u8], format: ImageFormat) -> Option<(u32, u32)> {
             .find(|(marker, _)| matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC))
             .and_then(|(_, at)| Some((number(at + 5, 2)?, number(at + 3, 2)?))),
     }
+}
+
+/// Whether a PNG's palette, where it has one, is of whole colours: the decoder panics at others (png 0.18.1).
+fn palette_is_whole(bytes: &[u8]) -> bool {
+    let mut left = bytes.get(8..).unwrap_or_default();
+    while let Some((length, rest)) = left.split_first_chunk::<4>() {
+        let length = u32::from_be_bytes(*length) as usize;
+        match rest.get(..4) {
+            Some(b"PLTE") if !length.is_multiple_of(3) => return false,
+            Some(b"IDAT") => return true,
+            _ => {}
+        }
+        left = length.checked_add(8).and_then(|end| rest.get(end..)).unwrap_or_default();
+    }
+    true
 }
 
 /// Whether a JPEG reaches its end marker: the decoder fills what is cut off with grey.

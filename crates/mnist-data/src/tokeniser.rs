@@ -3,6 +3,7 @@
 //! Byte-pair encoding (Sennrich et al. 2015, arXiv 1508.07909) on bytes, as GPT-2 does it (Radford et al. 2019, section
 //! 2.2), learned from the training split by the `tokenizers` crate. Every text has tokens, none is unknown.
 
+use serde_json::Value;
 use tokenizers::{
     Tokenizer,
     models::{
@@ -16,6 +17,8 @@ use crate::error::{DataError, Result};
 
 /// Number of different bytes.
 const BYTES: usize = 256;
+/// Most tokens.
+const MOST: usize = 1 << 16;
 
 /// From text to tokens and back. Tokens are `0..vocabulary`.
 #[derive(Clone, Debug)]
@@ -33,12 +36,10 @@ impl Tokeniser {
     /// # Errors
     /// [`DataError::Invalid`].
     pub fn learn<'a>(vocabulary: usize, texts: impl Iterator<Item = &'a str> + Send) -> Result<Self> {
-        if vocabulary <= BYTES || vocabulary > 1 << 16 {
+        if vocabulary <= BYTES || vocabulary > MOST {
             return Err(DataError::invalid("vocabulary", vocabulary, "257 to 65536"));
         }
-        let mut tokenizer = Tokenizer::new(BPE::default());
-        tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
-        tokenizer.with_decoder(Some(ByteLevel::default()));
+        let mut tokenizer = untaught();
         let trainer = BpeTrainerBuilder::new()
             .vocab_size(vocabulary)
             .show_progress(false)
@@ -129,13 +130,51 @@ impl Tokeniser {
     /// What [`Tokeniser::to_json`] gave.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] where it is not such a file.
+    /// [`DataError::Invalid`] where it is not such a file: the crate's format also has tokenisers that depend on chance,
+    /// or that give tokens outside the vocabulary.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let found = Tokenizer::from_bytes(json);
-        let found =
-            found.map_err(|e| DataError::invalid("tokeniser", e, "a file of the tokenizers crate"))?;
+        let wrong =
+            |found: String| DataError::invalid("tokeniser", found, "one that was learned here, in JSON");
+        let unreadable = |e: serde_json::Error| wrong(e.to_string());
+        let given: Value = serde_json::from_slice(json).map_err(unreadable)?;
+        let ours = serde_json::to_value(untaught()).map_err(unreadable)?;
+        if let Some(key) = other_part(&given, &ours) {
+            return Err(wrong(format!("another {key}")));
+        }
+        // What was looked at, not what was given: that may have a part twice.
+        let plain = serde_json::to_vec(&given).map_err(unreadable)?;
+        let found = Tokenizer::from_bytes(plain).map_err(|e| wrong(e.to_string()))?;
+        let known = found.get_vocab(false);
+        let mut ids: Vec<u32> = known.values().copied().collect();
+        ids.sort_unstable();
+        if ids.len() > MOST || !ids.iter().copied().eq(0..ids.len() as u32) {
+            return Err(wrong(format!("{} tokens that are not numbered from 0 to {MOST}", ids.len())));
+        }
+        if let Some(byte) = ByteLevel::alphabet().iter().find(|byte| !known.contains_key(&byte.to_string())) {
+            return Err(wrong(format!("no token for {byte:?}")));
+        }
         Ok(Self::Bpe(Box::new(found)))
     }
+}
+
+/// Byte-pair encoding of bytes that knows no token yet.
+fn untaught() -> Tokenizer {
+    let mut tokenizer = Tokenizer::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+    tokenizer.with_decoder(Some(ByteLevel::default()));
+    tokenizer
+}
+
+/// The first part of a tokeniser's JSON, tokens and merges aside, that is not as in `ours`.
+fn other_part(given: &Value, ours: &Value) -> Option<String> {
+    let Some(parts) = given.as_object() else { return Some("kind of JSON".into()) };
+    let other = |(key, value): (&String, &Value)| match key.as_str() {
+        "vocab" | "merges" => None,
+        "model" => other_part(value, ours.get("model")?),
+        _ if ours.get(key) == Some(value) => None,
+        _ => Some(key.clone()),
+    };
+    parts.iter().find_map(other)
 }
 
 #[cfg(test)]
@@ -166,6 +205,16 @@ mod tests {
         assert!(more.extends(&bpe) && !bpe.extends(&more) && !bpe.extends(&Tokeniser::Bytes));
         let other = Tokeniser::learn(273, ["zebras zigzag, zebras zoom\n"].into_iter()).unwrap();
         assert!(!other.extends(&bpe));
+        let json = bpe.to_json().unwrap().unwrap();
+        for (from, to) in [
+            ("\"dropout\": null", "\"dropout\": 0.5"),
+            ("\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}"),
+            (": 7,", ": 70000,"),
+            ("\"added_tokens\": []", "\"added_tokens\": [{\"id\": 999, \"content\": \"<x>\"}]"),
+        ] {
+            assert!(json.contains(from), "{from}");
+            assert!(Tokeniser::from_json(json.replace(from, to).as_bytes()).is_err(), "{to}");
+        }
         assert!(Tokeniser::from_json(b"{}").is_err() && Tokeniser::learn(256, ["a"].into_iter()).is_err());
     }
 }

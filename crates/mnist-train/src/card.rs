@@ -35,13 +35,18 @@ pub fn markdown(name: &str, saved: &SavedRun, figures: &Figures) -> String {
         },
     );
     section("Limits", limits(saved, figures).iter().map(|limit| format!("- {limit}\n")).collect());
-    section(
-        "Again",
-        format!(
+    let again = match &saved.provenance.imported {
+        None => format!(
             "All settings are in `run.toml`; it is a recipe as well. On the same backend and machine it gives the same \
              bits:\n\n```sh\nmnist-cli train runs/{name}/run.toml --name {name}-again\n```\n"
         ),
-    );
+        Some(imported) => format!(
+            "The weights are those of a file, {} (SHA-256 `{}`): `mnist-cli import` reads it again.\n",
+            plain(&imported.file),
+            imported.sha256
+        ),
+    };
+    section("Again", again);
     card
 }
 
@@ -65,15 +70,14 @@ fn about(saved: &SavedRun, figures: &Figures) -> String {
         Figures::Scores(_) => String::new(),
     };
     let provenance = &saved.provenance;
-    format!(
-        "Objective `{}` ({what}), net `{}`. It reads {reads}.{gives} Trained by mnist-burn {} (commit {}) on backend `{}`, seed {}.",
-        run.objective,
-        saved.net(),
-        provenance.version,
-        provenance.git_commit,
-        provenance.backend,
-        run.seed
-    )
+    let made = match &provenance.imported {
+        Some(imported) => format!("Trained elsewhere; its weights are those of {}.", plain(&imported.file)),
+        None => format!(
+            "Trained by mnist-burn {} (commit {}) on backend `{}`, seed {}.",
+            provenance.version, provenance.git_commit, provenance.backend, run.seed
+        ),
+    };
+    format!("Objective `{}` ({what}), net `{}`. It reads {reads}.{gives} {made}", run.objective, saved.net())
 }
 
 /// What one does with it.
@@ -109,6 +113,14 @@ fn data(saved: &SavedRun) -> String {
             (plain(own), "that of the data, which is not known here".into())
         }
     };
+    if saved.provenance.imported.is_some() {
+        let rows = [
+            ("learned from", "not known here".to_string()),
+            ("measured on", what),
+            ("terms of that", licence),
+        ];
+        return table(["", ""], rows.map(|(name, value)| (name.to_string(), value)));
+    }
     let labels = match run.data.labels {
         _ if !registry::learns_from_labels(&run.objective) => "not used".into(),
         0 => "all".into(),
@@ -164,10 +176,13 @@ fn classification(found: &Evaluation) -> String {
 fn limits(saved: &SavedRun, figures: &Figures) -> Vec<String> {
     let mut limits = vec![
         "The figures are of the test split of these data. Of other data, made in another way, they say nothing.".into(),
-        format!(
-            "One training with seed {}: what another seed would give is not in the interval.",
-            saved.run.seed
-        ),
+        match saved.provenance.imported {
+            Some(_) => "Whether it has learned from images of this test split is not known here.".into(),
+            None => format!(
+                "One training with seed {}: what another seed would give is not in the interval.",
+                saved.run.seed
+            ),
+        },
     ];
     match figures {
         Figures::Classification(found) => {

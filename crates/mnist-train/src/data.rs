@@ -170,6 +170,20 @@ impl TrainingData {
                 registry::on_tokens().join(", ")
             )));
         }
+        let data = Self::images(run, data_dir)?;
+        Ok(Self {
+            train: registry::prepare(run, data.train)?,
+            valid: registry::prepare(run, data.valid)?,
+            ..data
+        })
+    }
+
+    /// The images that a run names, each once and as the run's settings distort it, whatever its objective is called:
+    /// for objectives that are not in the registry.
+    ///
+    /// # Errors
+    /// As [`TrainingData::load`].
+    pub fn images(run: &Run, data_dir: Option<&Path>) -> Result<Self> {
         let set = DataSet::open(&run.data.name, data_dir)?;
         let images = Arc::new(set.train()?);
         let statistics = Statistics::of(&images);
@@ -211,8 +225,8 @@ impl TrainingData {
         }
         let valid = Loader::new(images, valid, EVALUATION_BATCH)?.binarise(run.data.binarise);
         Ok(Self {
-            train: registry::prepare(run, AnyLoader::Images(train))?,
-            valid: registry::prepare(run, AnyLoader::Images(valid))?,
+            train: AnyLoader::Images(train),
+            valid: AnyLoader::Images(valid),
             facts,
             digest: set.digest()?,
             kept: Vec::new(),

@@ -9,16 +9,15 @@ use serde::Serialize;
 
 use crate::{
     error::{Result, TrainError},
+    finetune::inside,
     foreign::{self, Values},
+    graph::{Graph, Layer, Published},
     rundir::{RunDir, SavedRun, write_whole},
     weights,
 };
 
-mod graph;
 mod onnx;
 mod pickle;
-
-use graph::{Graph, Layer, Op};
 
 /// What PyTorch needs beside the files: copied as it is.
 const LOADER: &str = include_str!("export/load.py");
@@ -90,37 +89,30 @@ impl<'a> Export<'a> {
             return Err(no("this run was trained by squared error, so it gives no logits".into()));
         }
         crate::publish::finished(dir)?;
-        let mut graph = Graph::default();
-        graph.push(Op::Normalise { mean: saved.facts.mean, std: saved.facts.std });
-        graph.net(&run.net, &run.nets)?;
-        graph.linear("head");
+        let graph = Graph::classifier(&run.net, &run.nets)?;
         let path = dir.model();
         let mut named: Tensors = BTreeMap::new();
         for (name, tensor) in foreign::read(&path)? {
-            // "net.Cnn.layers.0.conv.weight": the field and the kind of net are of no use elsewhere.
-            let inside =
-                name.strip_prefix("net.").and_then(|rest| rest.split_once('.')).map(|(_, rest)| rest);
-            named.insert(inside.unwrap_or(&name).into(), tensor);
+            named.insert(inside(&name).into(), tensor);
         }
         let mut tensors = BTreeMap::new();
-        for layer in &graph.layers {
-            for (ours, theirs, transposed) in layer.op.tensors() {
-                let Some(tensor) = named.remove(&ours) else {
-                    return Err(TrainError::Damaged { path, reason: format!("it has no tensor {ours}") });
-                };
-                let tensor = if transposed { foreign::transposed(tensor) } else { Some(tensor) };
-                let Some(tensor) = tensor else {
-                    return Err(TrainError::Damaged { path, reason: format!("{ours} is no matrix") });
-                };
-                tensors.insert(theirs, tensor);
-            }
+        for Published { ours, theirs, transposed } in graph.tensors() {
+            let Some(tensor) = named.remove(&ours) else {
+                return Err(TrainError::Damaged { path, reason: format!("it has no tensor {ours}") });
+            };
+            let tensor = if transposed { foreign::transposed(tensor) } else { Some(tensor) };
+            let Some(tensor) = tensor else {
+                return Err(TrainError::Damaged { path, reason: format!("{ours} is no matrix") });
+            };
+            tensors.insert(theirs, tensor);
         }
         // What FixMatch counts while it trains.
         named.retain(|name, _| !["labelled", "all"].contains(&name.as_str()));
         if let Some(left) = named.keys().next() {
             return Err(no(format!("the tensor {left} belongs to no layer of the net {}", run.net)));
         }
-        Ok(Self { saved, layers: graph.layers, tensors })
+        let layers = graph.normalised(saved.facts.mean, saved.facts.std).layers;
+        Ok(Self { saved, layers, tensors })
     }
 
     /// Writes all files into `out`, which is made.

@@ -191,7 +191,7 @@ fn net_structure(run: &Run) -> Vec<String> {
 }
 
 /// A tensor's name inside its encoder: without `net.` and, where it is there, the name of the kind of net.
-fn inside(path: &str) -> &str {
+pub(crate) fn inside(path: &str) -> &str {
     let path = path.strip_prefix(ENCODER).unwrap_or(path);
     match path.split_once('.') {
         Some((kind, rest)) if kind.starts_with(|c: char| c.is_ascii_uppercase()) => rest,

@@ -1,6 +1,10 @@
 //! Weights that others made: files of safetensors or PyTorch, and torchvision's names for a ResNet-18.
 //!
-//! A PyTorch file is a program in pickle's language; Burn's reader takes tensors out of it and runs nothing.
+//! A PyTorch file is a program in pickle's language; Burn's reader takes tensors out of it and runs nothing. It is given
+//! only what has been followed before (`foreign/archive.rs`, `foreign/pickle.rs`).
+
+mod archive;
+mod pickle;
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +14,13 @@ use std::{
 };
 
 use burn_store::pytorch::PytorchReader;
-use mnist_model::nets::RESNET18_BLOCKS;
+use mnist_model::nets::NetSettings;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::error::{Result, TrainError};
+use crate::{
+    error::{Result, TrainError},
+    graph::{Graph, Published},
+};
 
 /// A tensor in full precision.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,9 +46,13 @@ pub fn read(path: &Path) -> Result<Named> {
 pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Named> {
     let damaged = |reason: String| TrainError::Damaged { path: path.to_path_buf(), reason };
     let is_safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-    let named = if is_safetensors { safetensors(bytes) } else { pytorch(path) }.map_err(damaged)?;
+    let named = if is_safetensors { safetensors(bytes) } else { pytorch(path, bytes) }.map_err(damaged)?;
     if named.is_empty() {
         return Err(damaged("it holds no tensor of floating-point numbers".into()));
+    }
+    // Without values a shape may be of any size.
+    if let Some((name, tensor)) = named.iter().find(|(_, tensor)| tensor.values.is_empty()) {
+        return Err(damaged(format!("{name} has the shape {:?} and no value", tensor.shape)));
     }
     let bad = |values: &Values| values.values.iter().any(|v| !v.is_finite());
     match named.iter().find(|(_, values)| bad(values)) {
@@ -66,7 +77,8 @@ fn safetensors(bytes: &[u8]) -> Result<Named, String> {
     Ok(named)
 }
 
-fn pytorch(path: &Path) -> Result<Named, String> {
+fn pytorch(path: &Path, bytes: &[u8]) -> Result<Named, String> {
+    archive::check(bytes)?;
     // The reader is not ours: where a file that is no such file makes it panic, the file is damaged.
     let read = || -> Result<Named, String> {
         let reader = PytorchReader::new(path).map_err(|e| e.to_string())?;
@@ -101,53 +113,22 @@ pub fn is_torchvision(named: &Named) -> bool {
 /// # Errors
 /// A message that names a tensor that is no part of a ResNet-18.
 pub fn from_torchvision(named: Named, channels: usize) -> Result<Named, String> {
+    let graph = Graph::classifier("resnet18", &NetSettings::default()).map_err(|e| e.to_string())?;
+    let known: BTreeMap<_, _> = graph.tensors().into_iter().map(|t| (t.theirs.clone(), t)).collect();
     let mut ours = Named::new();
     for (name, tensor) in named {
-        let Some(new) = renamed(&name) else {
+        let Some(Published { ours: new, transposed: turned, .. }) = known.get(&name) else {
             return Err(format!("{name} is not part of a ResNet-18"));
         };
         let tensor = match name.as_str() {
-            "fc.weight" => transposed(tensor).ok_or("fc.weight is no matrix")?,
+            _ if *turned => transposed(tensor).ok_or(format!("{name} is no matrix"))?,
             "conv1.weight" if channels == 1 => summed(tensor).ok_or("conv1.weight is no bank of kernels")?,
             _ => tensor,
         };
-        ours.insert(new, tensor);
+        let prefix = if new.starts_with("head.") { "" } else { "net.Resnet18." };
+        ours.insert(format!("{prefix}{new}"), tensor);
     }
     Ok(ours)
-}
-
-/// Our name for torchvision's.
-fn renamed(name: &str) -> Option<String> {
-    let norm = |of: &str, field: &str| {
-        let field = match field {
-            "weight" => "gamma",
-            "bias" => "beta",
-            "running_mean" | "running_var" => field,
-            _ => return None,
-        };
-        Some(format!("{of}.{field}"))
-    };
-    let parts: Vec<&str> = name.split('.').collect();
-    match parts[..] {
-        ["conv1", "weight"] => Some("net.Resnet18.stem.weight".into()),
-        ["bn1", field] => norm("net.Resnet18.norm", field),
-        ["fc", "weight" | "bias"] => Some(name.replacen("fc", "head", 1)),
-        [layer, block, ref rest @ ..] => {
-            let stage: usize = layer.strip_prefix("layer")?.parse().ok()?;
-            let block: usize = block.parse().ok().filter(|block| *block < RESNET18_BLOCKS)?;
-            let number = stage.checked_sub(1).filter(|stage| *stage < 4)? * RESNET18_BLOCKS + block;
-            let at = format!("net.Resnet18.blocks.{number}");
-            match *rest {
-                ["conv1" | "conv2", "weight"] => Some(format!("{at}.{}.weight", rest[0])),
-                ["bn1", field] => norm(&format!("{at}.norm1"), field),
-                ["bn2", field] => norm(&format!("{at}.norm2"), field),
-                ["downsample", "0", "weight"] => Some(format!("{at}.downsample.conv.weight")),
-                ["downsample", "1", field] => norm(&format!("{at}.downsample.norm"), field),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
 }
 
 /// A matrix with rows and columns exchanged: PyTorch keeps `[outputs, inputs]`.

@@ -22,6 +22,8 @@ use draw::{Canvas, HEIGHT, WIDTH};
 const SCALE: u32 = 3;
 /// The PNG is shrunk by this after drawing: smooth lines out of a pen that draws jagged ones.
 const SHRINK: u32 = 2;
+/// Most charts of a PNG; each takes 18 MB while it is drawn, and a run has about ten.
+const MOST: usize = 32;
 /// White between and around the charts of a PNG, logical pixels.
 const GAP: u32 = 8;
 
@@ -70,8 +72,14 @@ pub struct Chart {
 /// Returns the bytes of the file. Without charts the picture is a white one.
 ///
 /// # Errors
-/// The pen failed.
+/// The pen failed, or there are more than 32 charts.
 pub fn png(charts: &[Chart]) -> Result<Vec<u8>, PlotError> {
+    if charts.len() > MOST {
+        return Err(PlotError::Draw(format!(
+            "there are {} charts; at most {MOST} go into a picture",
+            charts.len()
+        )));
+    }
     let columns = if charts.len() > 1 { 2 } else { 1 };
     let rows = charts.len().div_ceil(columns).max(1);
     let (step_x, step_y) = (WIDTH + GAP, HEIGHT + GAP);

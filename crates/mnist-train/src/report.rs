@@ -177,12 +177,12 @@ fn confusion(e: &Evaluation) -> String {
     let worst = e.confusion_matrix.iter().enumerate().map(wrong).max().unwrap_or(0).max(1);
     for (row, (counts, name)) in e.confusion_matrix.iter().zip(&names).enumerate() {
         rows += &format!("<tr><th scope=\"row\">{name}</th>");
-        let support = counts.iter().sum::<u64>().max(1);
+        let support = counts.iter().map(|count| *count as f64).sum::<f64>().max(1.0);
         for (col, count) in counts.iter().enumerate() {
             // Right answers by their share of the row, wrong ones by the most frequent mistake:
             // on one scale the mistakes of a good classifier would all be white.
             let (class, shade) = if row == col {
-                ("right", *count as f64 / support as f64)
+                ("right", *count as f64 / support)
             } else {
                 ("wrong", (*count as f64 / worst as f64).sqrt())
             };

@@ -417,9 +417,16 @@ fn kind(value: &Value) -> &'static str {
 /// Settings that are gone, and where to find what they said.
 const RENAMED: &[(&str, &str)] = &[("tokens.binarise", "data.binarise")];
 
+/// Bytes of a key from which it is not compared with those there are.
+const LONGEST_KEY: usize = 100;
+
 fn unknown(path: &str) -> String {
     if let Some((_, now)) = RENAMED.iter().find(|(old, _)| *old == path) {
         return format!("there is no setting {path} any more; it is {now}");
+    }
+    if path.len() > LONGEST_KEY {
+        let beginning: String = path.chars().take(LONGEST_KEY).collect();
+        return format!("there is no setting {beginning}..., and none with {} bytes in its name", path.len());
     }
     let mut known = Vec::new();
     if let Ok(table) = defaults() {

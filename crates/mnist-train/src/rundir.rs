@@ -89,6 +89,19 @@ pub struct Provenance {
     pub devices: usize,
     /// SHA-256 over the training data.
     pub data_digest: String,
+    /// The file that the weights are from, where they were not trained here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// A file of weights that others made.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Imported {
+    /// The file.
+    pub file: String,
+    /// Its SHA-256.
+    pub sha256: String,
 }
 
 fn one() -> usize {
@@ -428,6 +441,7 @@ mod tests {
                 backend: "flex".into(),
                 devices: 1,
                 data_digest: "00".into(),
+                imported: None,
             },
         }
     }

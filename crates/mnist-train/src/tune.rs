@@ -99,7 +99,8 @@ impl Values {
         match self {
             Self::Range { low, high, log, whole } => {
                 let value = if *log {
-                    (low.ln() + place * (high.ln() - low.ln())).exp().clamp(*low, *high)
+                    // Not `clamp`: a file may have them the wrong way round.
+                    (low.ln() + place * (high.ln() - low.ln())).exp().max(*low).min(*high)
                 } else {
                     low + place * (high - low)
                 };
@@ -178,6 +179,9 @@ pub fn suggest(space: &[Dimension], trials: &[Trial], method: Method, seed: u64,
     (0..space.len())
         .map(|i| {
             let (good, bad) = (of(&scored[..good], i), of(&scored[good..], i));
+            if good.is_empty() {
+                return place(i); // trials of another space
+            }
             let mut rng = key.with(i as u64).named("tpe").rng();
             let candidates = (0..CANDIDATES).map(|_| {
                 let middle = good.get(rng.random_range(0..good.len())).copied().unwrap_or(0.5);

@@ -6,6 +6,7 @@ mod info;
 mod picture;
 mod show;
 mod tokens;
+mod unpack;
 mod verify;
 
 use std::io::{BufWriter, Write};
@@ -32,6 +33,8 @@ pub(crate) enum DataCommand {
     Fetch(fetch::Fetch),
     /// Make a data set of pictures of one's own
     Import(import::Import),
+    /// Write the images as PNG files, in a folder for each class
+    Unpack(unpack::Unpack),
 }
 
 /// Which data set.
@@ -76,6 +79,7 @@ fn run_into(command: &DataCommand, data_dir: Option<&Path>, quiet: bool, out: &m
         DataCommand::Verify(verify) => verify.run(data_dir, out),
         DataCommand::Fetch(fetch) => fetch.run(data_dir, quiet, out),
         DataCommand::Import(import) => import.run(data_dir, out),
+        DataCommand::Unpack(unpack) => unpack.run(data_dir, out),
     }
 }
 
@@ -175,6 +179,27 @@ mod tests {
             data(&["fetch", "fashion-mnist", "--from", &from, "--into", into]).unwrap_err().to_string();
         assert!(error.contains("holds neither train-images-idx3-ubyte.gz"), "{error}");
         assert!(data(&["fetch", "minst"]).is_err());
+    }
+
+    #[test]
+    fn what_is_unpacked_is_imported_again_bit_for_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+        let text = data(&["unpack", "--out", &path("digits"), "--first", "100"]).unwrap();
+        assert!(text.contains("100 images in"), "{text}");
+        data(&["import", &path("digits"), "--name", "again", "--into", &path("sets")]).unwrap();
+        let sets = [DataSet::open("mnist", None), DataSet::open("again", Some(Path::new(&path("sets"))))];
+        // The import puts them into an order of its own.
+        let [whole, again] = sets.map(|set| {
+            let set = set.unwrap().test().unwrap();
+            let mut all: Vec<_> =
+                (0..100).map(|i| (set.label(i), set.image(i).map(<[u8]>::to_vec))).collect();
+            all.sort();
+            all
+        });
+        assert!(whole == again);
+        let error = data(&["unpack", "--out", &path("digits")]).unwrap_err().to_string();
+        assert!(error.contains("not empty"), "{error}");
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod few_labels;
 pub(crate) mod generate;
+pub(crate) mod import;
+pub(crate) mod manual;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
 pub(crate) mod predict;

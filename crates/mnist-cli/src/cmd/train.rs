@@ -97,11 +97,24 @@ pub(in crate::cmd) fn resolved(
     args: &Chosen,
     seed: Option<u64>,
     recipe: &str,
-    mut base: Table,
-    mut sets: Vec<String>,
+    base: Table,
+    sets: Vec<String>,
     common: &Common,
 ) -> Result<(Recipe, Run)> {
     let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(recipe))?;
+    let run = settings(args, seed, Some(&recipe), base, sets, common)?;
+    Ok((recipe, run))
+}
+
+/// The settings of what was typed, over those of a recipe.
+pub(in crate::cmd) fn settings(
+    args: &Chosen,
+    seed: Option<u64>,
+    recipe: Option<&Recipe>,
+    mut base: Table,
+    mut sets: Vec<String>,
+    common: &Common,
+) -> Result<Run> {
     if let Some(data) = &args.data {
         let (name, path) = set_and_path(data, common)?;
         let known = base.get_mut("data").and_then(Value::as_table_mut);
@@ -122,8 +135,8 @@ pub(in crate::cmd) fn resolved(
     sets.extend(args.set.iter().cloned());
     sets.extend(seed.map(|seed| format!("seed={seed}")));
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
-    let run = Run::resolve_over(base, Some((&recipe.text, &recipe.origin)), &sets)?;
-    Ok((recipe, run))
+    let recipe = recipe.map(|recipe| (recipe.text.as_str(), recipe.origin.as_path()));
+    Ok(Run::resolve_over(base, recipe, &sets)?)
 }
 
 /// The data set that `--data` means, and the path of a text of one's own; pictures are imported.
@@ -182,6 +195,7 @@ pub(in crate::cmd) fn begun(run: Run, data: &TrainingData, backend: &str, device
             backend: backend.into(),
             devices,
             data_digest: data.digest.clone(),
+            imported: None,
         },
     }
 }
@@ -199,6 +213,15 @@ pub(super) fn source_of(run: &Run, common: &Common) -> Result<Option<Source>> {
 fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
     let dir = RunDir::find(wanted, &common.runs)?;
     let saved = dir.load()?;
+    if let Some(imported) = &saved.provenance.imported {
+        let run = quoted(dir.path());
+        return Err(UsageError(format!(
+            "the weights of this run are those of {}, there is no training to go on with; train them further: \
+             mnist-cli finetune --from {run}",
+            imported.file
+        ))
+        .into());
+    }
     let begun: BackendName = saved.provenance.backend.parse().map_err(|e| TrainError::Damaged {
         path: dir.run_toml(),
         reason: format!("backend is {:?}; {e}", saved.provenance.backend),
@@ -339,12 +362,12 @@ fn quoted(path: &Path) -> String {
 }
 
 /// A name that stays inside its directory.
-fn checked(name: &str) -> Result<String> {
+pub(in crate::cmd) fn checked(name: &str) -> Result<String> {
     plain(name).map_err(|e| UsageError(e).into())
 }
 
 /// `wanted`, or `wanted-2`, `wanted-3`, ...: the first that no run has.
-fn free_name(runs: &Path, wanted: &str) -> String {
+pub(in crate::cmd) fn free_name(runs: &Path, wanted: &str) -> String {
     let taken = |name: &str| fs::symlink_metadata(runs.join(name)).is_ok();
     if !taken(wanted) {
         return wanted.into();

@@ -2,14 +2,11 @@
 
 use prost::Message;
 
-use super::{
-    Export,
-    graph::{Layer, Op},
-    little_endian,
-};
+use super::{Export, little_endian};
 use crate::{
     error::{Result, TrainError},
     foreign::Values,
+    graph::{Layer, Op},
 };
 
 /// Version of the file format.

@@ -1,11 +1,40 @@
-"""Makes the files of this directory: a torchvision ResNet-18 of width 4 with random weights, and its logits.
+"""Makes the files of this directory: a torchvision ResNet-18 of width 4 and the net of PyTorch's MNIST example with 2 and 4
+channels, both with random weights, and their logits. Without torchvision only the second is made.
 
     python -m pip install torch==2.9.0 torchvision==0.24.0 safetensors && python make.py
 """
 
 import torch
 from safetensors.torch import save_file
-from torchvision.models.resnet import BasicBlock, ResNet
+from torch import nn
+
+
+class Example(nn.Module):
+    """github.com/pytorch/examples, mnist/main.py, with a sixteenth of the channels and without dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 2, 3, 1)
+        self.conv2 = nn.Conv2d(2, 4, 3, 1)
+        self.fc1 = nn.Linear(576, 8)
+        self.fc2 = nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = torch.max_pool2d(torch.relu(self.conv2(torch.relu(self.conv1(x)))), 2)
+        return torch.log_softmax(self.fc2(torch.relu(self.fc1(torch.flatten(x, 1)))), dim=1)
+
+
+torch.manual_seed(0)
+example = Example().eval()
+torch.save(example.state_dict(), "mnist_cnn-narrow.pt")
+# Every second pixel 200 of 255, as PyTorch's example makes it ready.
+pixels = (torch.arange(28 * 28) % 2 * 200 / 255 - 0.1307) / 0.3081
+print("example", [round(v, 6) for v in example(pixels.reshape(1, 1, 28, 28)).flatten().tolist()])
+
+try:
+    from torchvision.models.resnet import BasicBlock, ResNet
+except ImportError:
+    raise SystemExit("no torchvision: its files are left as they are")
 
 
 class Narrow(ResNet):

@@ -58,6 +58,7 @@ impl Lab {
                 backend: "flex".into(),
                 devices: 1,
                 data_digest: data.digest.clone(),
+                imported: None,
             },
         };
         let home = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::{Tensor, TensorData, activation::log_softmax, backend::Backend};
 use burn_flex::Flex;
 use mnist_model::{
     nets::{Encoder, EncoderConfig, NetSettings, Resnet18Config},
@@ -12,8 +12,14 @@ use mnist_model::{
 use mnist_train::{
     TrainError,
     foreign::{from_torchvision, is_torchvision, read},
+    import::Import,
+    registry,
+    run::Run,
     tensors::unflatten,
+    weights::load_weights,
 };
+
+use crate::common::Lab;
 
 const CLASSES: usize = 7;
 
@@ -69,6 +75,38 @@ fn logits_are_torchvisions_from_both_formats() {
         close(logits(file, 3, grey.clone()), GREY);
         close(logits(file, 1, grey), GREY);
     }
+}
+
+/// Numbers of make.py.
+#[test]
+fn an_imported_net_of_pytorchs_example_gives_its_log_probabilities() {
+    const THEIRS: [f32; 10] = [
+        -2.505124, -2.309813, -2.331566, -2.421331, -2.663167, -2.295987, -2.070385, -2.496653, -1.924697,
+        -2.222836,
+    ];
+    let file = Import::read(&data("mnist_cnn-narrow.pt")).unwrap();
+    let sets = file.settings("pytorch_example_cnn");
+    assert_eq!(sets, ["pytorch_example_cnn.channels=[2, 4]", "pytorch_example_cnn.width=8"]);
+    let run = Run::resolve(None, &[vec!["net=pytorch_example_cnn".into()], sets].concat()).unwrap();
+    let mut lab = Lab::new(run);
+    (lab.saved.facts.mean, lab.saved.facts.std) = (0.1307, 0.3081);
+    let device = Default::default();
+    let (run, facts) = (&lab.saved.run, &lab.saved.facts);
+    let parameters = registry::trained::<Flex>(run, facts, &device).unwrap();
+    let model = file.fit(&run.net, &run.nets, &parameters, false).unwrap();
+    assert_eq!((model.plan.loaded.len(), model.plan.left_out.len()), (8, 0));
+    model.save::<Flex>(&lab.dir, &parameters, &device).unwrap();
+    let values =
+        load_weights::<Flex>(&lab.dir.model(), &parameters, &lab.dir.settings_digest().unwrap(), &device)
+            .unwrap();
+    let mut encoder = EncoderConfig::new(&run.net, run.nets.clone(), facts.size);
+    (encoder.mean, encoder.std) = (facts.mean, facts.std);
+    let config = ClassifyConfig { encoder, classes: 10, settings: Default::default() };
+    let model = unflatten(config.init::<Flex>(&device).unwrap(), values);
+    let pixels: Vec<f32> = (0..28 * 28).map(|i| if i % 2 == 1 { 200.0 / 255.0 } else { 0.0 }).collect();
+    let image = Tensor::<Flex, 4>::from_data(TensorData::new(pixels, [1, 1, 28, 28]), &device);
+    let found: Vec<f32> = log_softmax(model.forward(image), 1).into_data().to_vec().unwrap();
+    assert!(found.iter().zip(THEIRS).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}");
 }
 
 #[test]

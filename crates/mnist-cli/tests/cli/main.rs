@@ -3,6 +3,8 @@
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod import;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,6 +1,11 @@
-//! What the nets compute, as a list of layers.
+//! What the nets compute, as a list of layers, and what other programs call their tensors.
+//!
+//! Names are ours but for two nets that are known from elsewhere: `resnet18` has torchvision's, `pytorch_example_cnn` those
+//! of PyTorch's example.
 
-use mnist_model::nets::{CnnConfig, NetSettings, Pool, ResnetConfig, VitConfig};
+use std::collections::BTreeMap;
+
+use mnist_model::nets::{CnnConfig, NetSettings, Pool, RESNET18_BLOCKS, ResnetConfig, VitConfig};
 use serde::Serialize;
 
 use crate::error::{Result, TrainError};
@@ -11,7 +16,7 @@ const EPSILON: f64 = 1e-5;
 /// What one layer does.
 #[derive(Serialize, Clone, Debug, PartialEq)]
 #[serde(tag = "op", rename_all = "kebab-case")]
-pub(super) enum Op {
+pub(crate) enum Op {
     /// `(x - mean) / std`.
     Normalise {
         mean: f32,
@@ -80,7 +85,7 @@ pub(super) enum Op {
 
 /// A layer; value 0 is the input, value `i + 1` what layer `i` gives, the last one the logits.
 #[derive(Serialize, Clone, Debug, PartialEq)]
-pub(super) struct Layer {
+pub(crate) struct Layer {
     #[serde(flatten)]
     pub op: Op,
     /// Numbers of the values it reads.
@@ -89,13 +94,15 @@ pub(super) struct Layer {
 
 /// Layers in the order of their work.
 #[derive(Default)]
-pub(super) struct Graph {
+pub(crate) struct Graph {
     pub layers: Vec<Layer>,
+    /// Our name of each layer that learns, by its published one.
+    ours: BTreeMap<String, String>,
 }
 
 impl Graph {
     /// Reads the value before it.
-    pub(super) fn push(&mut self, op: Op) -> usize {
+    fn push(&mut self, op: Op) -> usize {
         let last = self.layers.len();
         self.layers.push(Layer { op, inputs: vec![last] });
         self.layers.len()
@@ -114,7 +121,7 @@ impl Graph {
         self.push(Op::BatchNorm { name: name.into(), epsilon: EPSILON })
     }
 
-    pub(super) fn linear(&mut self, name: &str) -> usize {
+    fn linear(&mut self, name: &str) -> usize {
         self.push(Op::Linear { name: name.into() })
     }
 
@@ -234,45 +241,139 @@ impl Graph {
         self.push(if config.pool == Pool::Class { Op::First } else { Op::MeanTokens });
     }
 
-    /// The layers of the net called `net`.
-    pub(super) fn net(&mut self, net: &str, nets: &NetSettings) -> Result<()> {
+    /// A classifier on images whose encoder is the net called `net`.
+    ///
+    /// # Errors
+    /// [`TrainError::Settings`] for a net that other programs have no form of.
+    pub(crate) fn classifier(net: &str, nets: &NetSettings) -> Result<Self> {
+        let mut graph = Self::default();
         match net {
-            "mlp" => self.mlp(nets.mlp.hidden.len()),
-            "cnn" => self.cnn(&nets.cnn),
-            "resnet" => self.resnet(&nets.resnet),
-            "resnet18" => self.resnet18(nets.resnet18.channels),
-            "vit" => self.vit(&nets.vit),
-            "pytorch_example_cnn" => self.pytorch_example(),
+            "mlp" => graph.mlp(nets.mlp.hidden.len()),
+            "cnn" => graph.cnn(&nets.cnn),
+            "resnet" => graph.resnet(&nets.resnet),
+            "resnet18" => graph.resnet18(nets.resnet18.channels),
+            "vit" => graph.vit(&nets.vit),
+            "pytorch_example_cnn" => graph.pytorch_example(),
             other => {
                 return Err(TrainError::Settings(format!("the net {other} has no form for other programs")));
             }
         }
-        Ok(())
+        graph.linear("head");
+        for layer in &mut graph.layers {
+            if let Some(name) = layer.op.name() {
+                let ours = std::mem::take(name);
+                *name = published(net, &ours);
+                graph.ours.insert(name.clone(), ours);
+            }
+        }
+        Ok(graph)
+    }
+
+    /// As it is, with pixels made ready in front: `(x - mean) / std`.
+    pub(crate) fn normalised(mut self, mean: f32, std: f32) -> Self {
+        for layer in &mut self.layers {
+            layer.inputs.iter_mut().for_each(|input| *input += 1);
+        }
+        self.layers.insert(0, Layer { op: Op::Normalise { mean, std }, inputs: vec![0] });
+        self
+    }
+
+    /// All tensors.
+    pub(crate) fn tensors(&self) -> Vec<Published> {
+        let of = |layer: &Layer| {
+            let (name, fields) = layer.op.tensors()?;
+            let ours = self.ours.get(name)?;
+            let path = |name: &str, field: &str| [name, field].join(".").trim_end_matches('.').to_string();
+            let tensor = |(our, their, transposed): &(&str, &str, bool)| Published {
+                ours: path(ours, our),
+                theirs: path(name, their),
+                transposed: *transposed,
+            };
+            Some(fields.iter().map(tensor).collect::<Vec<_>>())
+        };
+        self.layers.iter().filter_map(of).flatten().collect()
     }
 }
 
+/// A tensor under both names.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Published {
+    /// Ours, inside the encoder; the last layer's begins with `head.`.
+    pub ours: String,
+    /// Another program's.
+    pub theirs: String,
+    /// Whether rows are columns there.
+    pub transposed: bool,
+}
+
+/// What a layer of ours is called where its net is known from.
+fn published(net: &str, layer: &str) -> String {
+    match (net, layer) {
+        ("pytorch_example_cnn", "features") => "fc1".into(),
+        ("pytorch_example_cnn", "head") => "fc2".into(),
+        ("resnet18", "stem") => "conv1".into(),
+        ("resnet18", "norm") => "bn1".into(),
+        ("resnet18", "head") => "fc".into(),
+        ("resnet18", block) => in_block(block).unwrap_or_else(|| block.into()),
+        (_, same) => same.into(),
+    }
+}
+
+/// torchvision's name of a layer of a residual block: `blocks.3.norm2` is `layer2.1.bn2`.
+fn in_block(layer: &str) -> Option<String> {
+    let (number, inside) = layer.strip_prefix("blocks.")?.split_once('.')?;
+    let number: usize = number.parse().ok()?;
+    let inside = match inside {
+        "norm1" => "bn1",
+        "norm2" => "bn2",
+        "downsample.conv" => "downsample.0",
+        "downsample.norm" => "downsample.1",
+        same => same,
+    };
+    Some(format!("layer{}.{}.{inside}", number / RESNET18_BLOCKS + 1, number % RESNET18_BLOCKS))
+}
+
 impl Op {
-    /// Our name of each tensor, another program's, and whether it has to be turned.
-    pub(super) fn tensors(&self) -> Vec<(String, String, bool)> {
-        let same = |name: &str, what: &str| (format!("{name}.{what}"), format!("{name}.{what}"), false);
-        let norm = |name: &str| {
-            let of = |ours: &str, theirs: &str| (format!("{name}.{ours}"), format!("{name}.{theirs}"), false);
-            vec![of("gamma", "weight"), of("beta", "bias")]
-        };
+    /// The name of what it learns, if it learns.
+    fn name(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Conv { name, .. }
+            | Self::BatchNorm { name, .. }
+            | Self::LayerNorm { name, .. }
+            | Self::Linear { name }
+            | Self::Prepend { name }
+            | Self::Positions { name } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Its name, and for each of its tensors our field, another program's, and whether rows are columns there.
+    fn tensors(&self) -> Option<(&str, &'static [Field])> {
         match self {
             Self::Conv { name, bias, .. } => {
-                let bias = bias.then(|| same(name, "bias"));
-                [same(name, "weight")].into_iter().chain(bias).collect()
+                Some((name, if *bias { &[SAME_WEIGHT, SAME_BIAS] } else { &[SAME_WEIGHT] }))
             }
-            Self::BatchNorm { name, .. } => {
-                [norm(name), vec![same(name, "running_mean"), same(name, "running_var")]].concat()
-            }
-            Self::LayerNorm { name, .. } => norm(name),
-            Self::Linear { name } => {
-                vec![(format!("{name}.weight"), format!("{name}.weight"), true), same(name, "bias")]
-            }
-            Self::Prepend { name } | Self::Positions { name } => vec![(name.clone(), name.clone(), false)],
-            _ => Vec::new(),
+            Self::BatchNorm { name, .. } => Some((
+                name,
+                &[
+                    GAMMA,
+                    BETA,
+                    ("running_mean", "running_mean", false),
+                    ("running_var", "running_var", false),
+                ],
+            )),
+            Self::LayerNorm { name, .. } => Some((name, &[GAMMA, BETA])),
+            Self::Linear { name } => Some((name, &[("weight", "weight", true), SAME_BIAS])),
+            Self::Prepend { name } | Self::Positions { name } => Some((name, &[("", "", false)])),
+            _ => None,
         }
     }
 }
+
+/// Our field, another program's, and whether rows are columns there.
+type Field = (&'static str, &'static str, bool);
+
+const SAME_WEIGHT: Field = ("weight", "weight", false);
+const SAME_BIAS: Field = ("bias", "bias", false);
+const GAMMA: Field = ("gamma", "weight", false);
+const BETA: Field = ("beta", "bias", false);

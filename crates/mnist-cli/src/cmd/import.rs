@@ -1,0 +1,83 @@
+//! `import FILE --net NAME`: a run of weights that another program trained.
+
+use std::{io::Write, process::ExitCode};
+
+use anyhow::Result;
+use mnist_train::{
+    TrainError,
+    data::TrainingData,
+    finetune::Plan,
+    import, registry,
+    rundir::{Imported, RunDir, SavedRun},
+};
+use toml::Table;
+
+use super::train::{begun, checked, free_name, settings};
+use crate::{
+    args::{Chosen, Common, Import, UsageError, plain},
+    device::{Compute, Job, Place},
+    show,
+};
+
+/// Mean and standard deviation of MNIST's pixels as PyTorch's example has them.
+const PYTORCHS_PIXELS: [f32; 2] = [0.1307, 0.3081];
+
+/// Imports.
+pub(crate) fn run(args: &Import, common: &Common) -> Result<ExitCode> {
+    let file = import::Import::read(&args.file)?;
+    let mut sets = vec!["objective=classify".to_string(), format!("net={}", args.net)];
+    sets.extend(file.settings(&args.net));
+    let chosen = Chosen { data: args.data.clone(), set: args.set.clone(), ..Chosen::default() };
+    let run = settings(&chosen, None, None, Table::new(), sets, common)?;
+    let place = Place::choose(common)?;
+    let data = TrainingData::load(&run, common.data_dir.as_deref())?;
+    let mut saved = begun(run, &data, place.name(), place.devices());
+    let published = if args.net == "pytorch_example_cnn" && saved.run.data.name == "mnist" {
+        PYTORCHS_PIXELS
+    } else {
+        [saved.facts.mean, saved.facts.std]
+    };
+    saved.facts.mean = args.mean.unwrap_or(published[0]);
+    saved.facts.std = args.std.unwrap_or(published[1]);
+    saved.facts.check().map_err(UsageError)?;
+    registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
+    saved.provenance.imported = Some(Imported { file: file.from.clone(), sha256: file.sha256.clone() });
+    let name = match &args.name {
+        Some(name) => checked(name)?,
+        None => {
+            let stem = args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            free_name(&common.runs, &stem.filter(|stem| plain(stem).is_ok()).unwrap_or("imported".into()))
+        }
+    };
+    let path = common.runs.join(&name);
+    let plan =
+        place.run(Take { saved: &saved, file: &file, path: &path, allow_unused: args.allow_unused })?;
+    if !common.quiet {
+        eprint!("{}", show::start(&file.from, &plan));
+        eprintln!("its figures: mnist-cli evaluate {name}");
+    }
+    writeln!(std::io::stdout().lock(), "{}", path.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Take<'a> {
+    saved: &'a SavedRun,
+    file: &'a import::Import,
+    path: &'a std::path::Path,
+    allow_unused: bool,
+}
+
+impl Job for Take<'_> {
+    type Output = Plan;
+
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Plan> {
+        let SavedRun { run, facts, .. } = self.saved;
+        let parameters = registry::trained::<B>(run, facts, main)?;
+        let model = self.file.fit(&run.net, &run.nets, &parameters, self.allow_unused)?;
+        let plan = model.plan.clone();
+        // Nothing is written before all fits.
+        let (dir, _lock) = RunDir::create(self.path, self.saved)?;
+        model.save::<B>(&dir, &parameters, main)?;
+        Ok(plan)
+    }
+}
