@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{browser, downstream, exchange, fences, tidy, workspace};
+use crate::{browser, downstream, exchange, fences, tidy, walkthrough, workspace};
 
 /// Options of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -38,10 +38,12 @@ enum Action {
     Browser,
     /// `cargo xtask downstream`, in this process.
     Downstream,
+    /// `cargo xtask walkthrough`, in this process.
+    Walkthrough,
 }
 
 /// The steps, in order.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "fmt", action: Action::Cargo(&["fmt", "--all", "--check"], &[]) },
     Step {
         name: "clippy",
@@ -62,6 +64,7 @@ const STEPS: [Step; 9] = [
     Step { name: "exchange", action: Action::Exchange },
     Step { name: "browser", action: Action::Browser },
     Step { name: "downstream", action: Action::Downstream },
+    Step { name: "walkthrough", action: Action::Walkthrough },
     Step {
         name: "features",
         action: Action::Cargo(
@@ -138,6 +141,7 @@ fn shown(action: &Action) -> String {
         Action::Exchange => "cargo xtask exchange".to_owned(),
         Action::Browser => "cargo xtask browser".to_owned(),
         Action::Downstream => "cargo xtask downstream".to_owned(),
+        Action::Walkthrough => "cargo xtask walkthrough".to_owned(),
     }
 }
 
@@ -153,6 +157,7 @@ fn perform(action: &Action) -> Result<()> {
         Action::Exchange => exchange::where_possible(),
         Action::Browser => browser::where_possible(),
         Action::Downstream => downstream::run(),
+        Action::Walkthrough => walkthrough::run(),
     }
 }
 
@@ -191,10 +196,8 @@ mod tests {
     #[test]
     fn an_unknown_step_is_an_error_that_lists_them() {
         let error = run(&Args { step: Some("lint".into()), list: false }).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("fmt, clippy, test, doc, tidy, exchange, browser, downstream, features, wgpu, tch")
-        );
+        assert!(error.to_string().contains(
+            "fmt, clippy, test, doc, tidy, exchange, browser, downstream, walkthrough, features, wgpu, tch"
+        ));
     }
 }

@@ -17,6 +17,7 @@ mod kill_test;
 mod libtorch;
 mod load;
 mod tidy;
+mod walkthrough;
 mod workspace;
 
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Command {
     Exchange(exchange::Args),
     /// Build and run the projects of examples/downstream, which use the crates from outside
     Downstream,
+    /// Do what CONTRIBUTING.md says of a new objective, in a copy of the repository
+    Walkthrough,
     /// Draw digits on the page of `serve` in a real Chromium, and read the answers
     Browser(browser::Args),
     /// Measure how many requests `serve` answers, and attack it
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Some(Command::KillTest(args)) => kill_test::run(&args),
         Some(Command::Exchange(args)) => exchange::run(&args),
         Some(Command::Downstream) => downstream::run(),
+        Some(Command::Walkthrough) => walkthrough::run(),
         Some(Command::Browser(args)) => browser::run(&args),
         Some(Command::Load(args)) => load::run(&args),
         Some(Command::Fuzz(args)) => fuzz::run(&args),

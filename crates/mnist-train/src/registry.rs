@@ -61,6 +61,8 @@ fn adapted(run: &Run, facts: &Facts) -> EncoderConfig {
     EncoderConfig { lora: run.finetune.lora(), ..encoder(run, facts) }
 }
 
+// Configurations from runs.
+
 impl FromRun for ClassifyConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
         Self { encoder: encoder(run, facts), classes: facts.classes.len(), settings: run.classify.clone() }

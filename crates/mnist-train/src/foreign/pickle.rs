@@ -102,7 +102,6 @@ pub(super) fn follow(bytes: &[u8]) -> Result<(Uses, &[u8]), String> {
         pickle.run(operation)?;
     }
     let text = |item: &Rc<Item>| if let What::Text(text) = &item.what { Some(text.clone()) } else { None };
-    let text = |item: &Rc<Item>| if let What::Text(text) = &item.what { Some(text.clone()) } else { None };
     let texts = match &pickle.pop()?.what {
         What::List(items) => Some(items.iter().filter_map(text).collect()),
         _ => None,

@@ -97,7 +97,7 @@ fn zip(bytes: &[u8], which: usize) -> Option<(Vec<u8>, Wrap)> {
     }
     // The pickle is what there is to say wrong things with.
     let pickle = entries.iter().position(|(name, _)| name.ends_with("data.pkl"));
-    let which = pickle.filter(|_| which % 4 > 0).unwrap_or(which / 4 % entries.len().max(1));
+    let which = pickle.filter(|_| !which.is_multiple_of(4)).unwrap_or(which / 4 % entries.len().max(1));
     let content = entries.get(which)?.1.clone();
     let wrap = move |content: &[u8]| {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
