@@ -78,12 +78,17 @@ fn copy(root: &Path, home: &Path) -> Result<()> {
         fs::remove_dir_all(home).with_context(|| format!("cannot remove {}", home.display()))?;
     }
     for file in workspace::files(root)? {
-        let to = home.join(&file);
-        let copied =
-            to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(root.join(&file), &to));
-        copied.with_context(|| format!("cannot copy {file}"))?;
+        copy_file(&root.join(&file), &home.join(&file)).with_context(|| format!("cannot copy {file}"))?;
     }
     Ok(())
+}
+
+/// A file with its time, so that what has not changed since the last walk is not compiled again.
+fn copy_file(from: &Path, to: &Path) -> std::io::Result<()> {
+    to.parent().map_or(Ok(()), fs::create_dir_all)?;
+    fs::copy(from, to)?;
+    let time = fs::metadata(from)?.modified()?;
+    fs::OpenOptions::new().write(true).open(to)?.set_modified(time)
 }
 
 /// Makes a file of lines, or puts them behind one of its lines.
