@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench_backends;
+mod book_check;
 mod browser;
 mod ci;
 mod downstream;
@@ -46,6 +47,8 @@ enum Command {
     Downstream,
     /// Do what CONTRIBUTING.md says of a new objective, in a copy of the repository
     Walkthrough,
+    /// Run the commands of README and book, made small, and look for the code that they quote
+    BookCheck(book_check::Args),
     /// Draw digits on the page of `serve` in a real Chromium, and read the answers
     Browser(browser::Args),
     /// Measure how many requests `serve` answers, and attack it
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Some(Command::Exchange(args)) => exchange::run(&args),
         Some(Command::Downstream) => downstream::run(),
         Some(Command::Walkthrough) => walkthrough::run(),
+        Some(Command::BookCheck(args)) => book_check::run(&args),
         Some(Command::Browser(args)) => browser::run(&args),
         Some(Command::Load(args)) => load::run(&args),
         Some(Command::Fuzz(args)) => fuzz::run(&args),

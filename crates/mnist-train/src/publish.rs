@@ -50,8 +50,14 @@ pub fn publish<B: Backend>(
     let pictures = model.pictures(&test, device)?;
     save_pictures(dir, "", &pictures)?;
 
-    let charts = charts(&read_metrics(&dir.metrics())?);
-    write_whole(&dir.curves(), &plot::png(&charts)?)?;
+    // What was trained elsewhere has no curves.
+    let charts = match saved.provenance.imported {
+        Some(_) => Vec::new(),
+        None => charts(&read_metrics(&dir.metrics())?),
+    };
+    if !charts.is_empty() {
+        write_whole(&dir.curves(), &plot::png(&charts)?)?;
+    }
     let mut summary = summary(dir, saved);
     let evaluation = match &figures {
         Figures::Classification(evaluation) => Some(&**evaluation),

@@ -82,7 +82,7 @@ pub struct Run {
     pub gan: GanSettings,
     /// The objective `vae`.
     pub vae: VaeSettings,
-    /// The objective `language_model`.
+    /// The objective `language-model`.
     pub language_model: LanguageModelSettings,
     /// The objective `masked`.
     pub masked: MaskedSettings,

@@ -10,6 +10,8 @@
 //!           curves.png  report.html  model-card.md
 //!           tokenizer.json, patches.json   how tokens are made, where the objective learns from such
 //!           pictures/          where the objective draws: NAME.png at the end, epoch-0003-NAME.png on the way
+//!           tensorboard/       event files, where they were asked for
+//!           run.lock           held while a process trains
 //! ```
 
 use std::{
@@ -98,7 +100,7 @@ pub struct Provenance {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Imported {
-    /// The file.
+    /// Its name.
     pub file: String,
     /// Its SHA-256.
     pub sha256: String,

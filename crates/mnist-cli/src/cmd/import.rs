@@ -1,13 +1,14 @@
 //! `import FILE --net NAME`: a run of weights that another program trained.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::Path, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mnist_train::{
     TrainError,
     data::TrainingData,
+    figures::Figures,
     finetune::Plan,
-    import, registry,
+    import, publish, registry,
     rundir::{Imported, RunDir, SavedRun},
 };
 use toml::Table;
@@ -41,7 +42,10 @@ pub(crate) fn run(args: &Import, common: &Common) -> Result<ExitCode> {
     saved.facts.std = args.std.unwrap_or(published[1]);
     saved.facts.check().map_err(UsageError)?;
     registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
-    saved.provenance.imported = Some(Imported { file: file.from.clone(), sha256: file.sha256.clone() });
+    // Its name alone: the rest of a path is nobody's business who gets the run.
+    let named = args.file.file_name().map(|name| name.to_string_lossy().into_owned());
+    saved.provenance.imported =
+        Some(Imported { file: named.unwrap_or_default(), sha256: file.sha256.clone() });
     let name = match &args.name {
         Some(name) => checked(name)?,
         None => {
@@ -50,27 +54,35 @@ pub(crate) fn run(args: &Import, common: &Common) -> Result<ExitCode> {
         }
     };
     let path = common.runs.join(&name);
-    let plan =
-        place.run(Take { saved: &saved, file: &file, path: &path, allow_unused: args.allow_unused })?;
+    let take = Take {
+        saved: &saved,
+        file: &file,
+        path: &path,
+        allow_unused: args.allow_unused,
+        data_dir: common.data_dir.as_deref(),
+    };
+    let (plan, figures) = place.run(take)?;
     if !common.quiet {
         eprint!("{}", show::start(&file.from, &plan));
-        eprintln!("its figures: mnist-cli evaluate {name}");
     }
-    writeln!(std::io::stdout().lock(), "{}", path.display())?;
+    let mut out = std::io::stdout().lock();
+    show::figures(&mut out, "test", &figures)?;
+    writeln!(out, "{}", path.join("report.html").display())?;
     Ok(ExitCode::SUCCESS)
 }
 
 struct Take<'a> {
     saved: &'a SavedRun,
     file: &'a import::Import,
-    path: &'a std::path::Path,
+    path: &'a Path,
     allow_unused: bool,
+    data_dir: Option<&'a Path>,
 }
 
 impl Job for Take<'_> {
-    type Output = Plan;
+    type Output = (Plan, Figures);
 
-    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Plan> {
+    fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<(Plan, Figures)> {
         let SavedRun { run, facts, .. } = self.saved;
         let parameters = registry::trained::<B>(run, facts, main)?;
         let model = self.file.fit(&run.net, &run.nets, &parameters, self.allow_unused)?;
@@ -78,6 +90,8 @@ impl Job for Take<'_> {
         // Nothing is written before all fits.
         let (dir, _lock) = RunDir::create(self.path, self.saved)?;
         model.save::<B>(&dir, &parameters, main)?;
-        Ok(plan)
+        let figures = publish::publish::<B>(&dir, self.saved, self.data_dir, main)
+            .context("the run is there, but its figures could not be written")?;
+        Ok((plan, figures))
     }
 }

@@ -23,9 +23,14 @@ fn the_net_of_pytorchs_example_comes_in_is_used_and_goes_out_again() {
         stderr(&output)
     );
     let run = home.runs().join("mnist_cnn-narrow");
-    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), run.to_str().unwrap());
-    let said = home.ok(&["evaluate", "mnist_cnn-narrow", "--first", "100"]);
-    assert!(said.contains("test accuracy"), "{said}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("test accuracy") && said.contains("report.html"), "{said}");
+    let card = String::from_utf8(home.file("mnist_cnn-narrow", "model-card.md")).unwrap();
+    assert!(
+        card.contains(r"weights are those of mnist\_cnn-narrow.pt") && !card.contains("Trained by"),
+        "{card}"
+    );
+    assert!(run.join("evaluation.json").exists() && !run.join("curves.png").exists());
     let out = home.ok(&["export", "mnist_cnn-narrow", "--format", "pytorch"]);
     let again = mnist_train::foreign::read(&PathBuf::from(out.trim()).join("model.pt")).unwrap();
     assert_eq!(again, mnist_train::foreign::read(file.as_ref()).unwrap());
