@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::workspace;
+
 /// Longest that an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -111,10 +113,7 @@ impl Server {
 
     /// Memory that it takes now, in bytes, where the system tells.
     pub(crate) fn memory(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kibibytes << 10)
+        workspace::resident(self.child.id())
     }
 
     /// Whether it still runs.

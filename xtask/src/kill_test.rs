@@ -8,6 +8,7 @@ mod compare;
 mod lab;
 mod run_state;
 mod schedule;
+pub(crate) mod soak;
 
 use std::path::Path;
 
@@ -43,10 +44,7 @@ pub(crate) struct Args {
 
 /// Runs the reference and the trials; an error when one is not equal.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let status = workspace::cargo_cli("build", &[]).status().context("cannot start cargo build")?;
-    if !status.success() {
-        bail!("mnist-cli does not build ({status})");
-    }
+    workspace::step(&mut workspace::cargo_cli("build", &[]), "build mnist-cli")?;
     let directory = workspace::target_directory()?.join("kill-test");
     prove(&Lab { args, program: workspace::cli_program()?, directory })
 }
@@ -55,9 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn prove(lab: &Lab) -> Result<()> {
     let args = lab.args;
     remove(&lab.directory)?;
-    for below in [lab.runs(), lab.directory.join("logs"), lab.directory.join("predictions")] {
-        std::fs::create_dir_all(&below).with_context(|| format!("cannot create {}", below.display()))?;
-    }
+    lab.make()?;
 
     let (reference, wall) = lab.reference()?;
     let mut equal = 0;

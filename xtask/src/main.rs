@@ -41,6 +41,8 @@ enum Command {
     Tidy,
     /// Kill trainings at random moments and prove that resuming them loses no bit
     KillTest(kill_test::Args),
+    /// Train for hours with a kill every minute: the same end, and no growth of memory
+    Soak(kill_test::soak::Args),
     /// Have other programs read what export and --tensorboard write
     Exchange(exchange::Args),
     /// Build and run the projects of examples/downstream, which use the crates from outside
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Some(Command::Ci(args)) => ci::run(&args),
         Some(Command::Tidy) => tidy::run(),
         Some(Command::KillTest(args)) => kill_test::run(&args),
+        Some(Command::Soak(args)) => kill_test::soak::run(&args),
         Some(Command::Exchange(args)) => exchange::run(&args),
         Some(Command::Downstream) => downstream::run(),
         Some(Command::Walkthrough) => walkthrough::run(),

@@ -92,6 +92,14 @@ pub(crate) fn step(command: &mut Command, what: &str) -> Result<()> {
     Ok(())
 }
 
+/// Memory that a process takes now, in bytes, where the system tells.
+pub(crate) fn resident(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes << 10)
+}
+
 /// Why a command failed: of its messages the first line that says `error`, else the last line.
 pub(crate) fn reason(messages: &str) -> String {
     let mut lines = messages.lines().map(str::trim).filter(|line| !line.is_empty());

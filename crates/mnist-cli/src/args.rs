@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Evaluate(Evaluate),
     /// Make new images with a trained model
     Generate(Generate),
-    /// Name the digit in pictures, the class of texts, or the punctuation that they lack
+    /// Name the digit or class of pictures, the class of texts, or the punctuation that they lack
     Predict(Predict),
     /// List the runs with their figures
     Runs(Runs),
@@ -445,7 +445,7 @@ pub(crate) struct Evaluate {
 /// A split by the name it is typed by.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub(crate) enum Split {
-    /// The 10,000 images that nothing was chosen by
+    /// The images that nothing was chosen by: 10,000 of MNIST's
     Test,
     /// The images that choose among models
     Valid,
@@ -458,7 +458,8 @@ pub(crate) enum Split {
 pub(crate) struct Predict {
     /// A run: its directory or name
     pub run: String,
-    /// Pictures of one digit each: PNG or JPEG, any size, dark on light or light on dark
+    /// Pictures, PNG or JPEG, any size: of one digit each, dark on light or light on dark; for a model of pictures of
+    /// one's own, such as it has learned from
     #[arg(required_unless_present = "text")]
     pub images: Vec<PathBuf>,
     /// A text, for a model of text: its class, or the punctuation that belongs into it

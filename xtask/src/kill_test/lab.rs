@@ -57,6 +57,14 @@ impl Lab<'_> {
         self.runs().join(name)
     }
 
+    /// Makes its directories.
+    pub(super) fn make(&self) -> Result<()> {
+        for below in [self.runs(), self.directory.join("logs"), self.directory.join("predictions")] {
+            std::fs::create_dir_all(&below).with_context(|| format!("cannot create {}", below.display()))?;
+        }
+        Ok(())
+    }
+
     /// The uninterrupted run: what it leaves behind, and its wall time.
     pub(super) fn reference(&self) -> Result<(Artifacts, Duration)> {
         let name = "reference";
@@ -153,7 +161,7 @@ impl Lab<'_> {
     }
 
     /// The first command of a run.
-    fn train(&self, name: &str, threads: Option<usize>) -> Command {
+    pub(super) fn train(&self, name: &str, threads: Option<usize>) -> Command {
         let mut command = self.command();
         command.arg("train").args(&self.args.recipe).args(["--name", name]);
         command.arg("--runs").arg(self.runs());
@@ -165,7 +173,7 @@ impl Lab<'_> {
     }
 
     /// `--resume`; the first command once more when the kill came before there was a `run.toml`.
-    fn go_on(&self, name: &str, threads: Option<usize>) -> Command {
+    pub(super) fn go_on(&self, name: &str, threads: Option<usize>) -> Command {
         if run_state::left(&self.run_directory(name)) == Left::Nothing {
             return self.train(name, threads);
         }
@@ -184,7 +192,7 @@ impl Lab<'_> {
     }
 
     /// Evaluates the finished run and reads all that must be equal.
-    fn artifacts(&self, name: &str) -> Result<Artifacts> {
+    pub(super) fn artifacts(&self, name: &str) -> Result<Artifacts> {
         let predictions = self.directory.join("predictions").join(format!("{name}.csv"));
         let mut command = self.command();
         command.args(["evaluate", name, "--split", "test", "--json", "--runs"]).arg(self.runs());
@@ -202,7 +210,7 @@ impl Lab<'_> {
     }
 
     /// Starts the command with its output at the end of the run's log.
-    fn spawn(&self, name: &str, mut command: Command) -> Result<Child> {
+    pub(super) fn spawn(&self, name: &str, mut command: Command) -> Result<Child> {
         let path = self.log(name);
         let out = OpenOptions::new().create(true).append(true).open(&path);
         let out = out.with_context(|| format!("cannot write {}", path.display()))?;
@@ -211,7 +219,7 @@ impl Lab<'_> {
         command.spawn().with_context(|| format!("cannot start {}", self.program.display()))
     }
 
-    fn must_succeed(&self, name: &str, what: &str, status: ExitStatus) -> Result<()> {
+    pub(super) fn must_succeed(&self, name: &str, what: &str, status: ExitStatus) -> Result<()> {
         if status.success() {
             return Ok(());
         }
@@ -234,7 +242,7 @@ fn wait_at_most(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>
 }
 
 /// SIGKILL, and the end of the child.
-fn kill(child: &mut Child) -> Result<ExitStatus> {
+pub(super) fn kill(child: &mut Child) -> Result<ExitStatus> {
     child.kill().context("cannot kill the training")?;
     child.wait().context("cannot wait for the killed training")
 }

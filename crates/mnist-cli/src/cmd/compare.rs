@@ -53,11 +53,18 @@ pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
         writeln!(out, "  right alone: {first_only} and {second_only} of {} images", pair.images)?;
         writeln!(
             out,
-            "  McNemar: exact p = {exact:.4}; with continuity correction {statistic:.3}, p = {corrected:.4}"
+            "  McNemar: exact {}; with continuity correction {statistic:.3}, {}",
+            probability(exact),
+            probability(corrected)
         )?;
         writeln!(out, "  they differ by {} (at 0.05; training seeds are another chance)", pair.verdict())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `p = 0.0312`, or that it is below what four digits show.
+fn probability(p: f64) -> String {
+    if p < 1e-4 { "p < 0.0001".into() } else { format!("p = {p:.4}") }
 }
 
 /// Two runs on the same images.
@@ -73,7 +80,7 @@ pub(in crate::cmd) struct Pair {
 impl Pair {
     /// The whole comparison in a line.
     pub(in crate::cmd) fn sentence(&self) -> String {
-        format!("{}, exact McNemar p = {:.4}: {}", self.points(), self.difference.exact, self.verdict())
+        format!("{}, exact McNemar {}: {}", self.points(), probability(self.difference.exact), self.verdict())
     }
 
     fn points(&self) -> String {

@@ -9,7 +9,6 @@ use std::{
 use anyhow::{Context, Result, bail};
 use image::{GrayImage, ImageFormat};
 use mnist_data::LabelledImages;
-use mnist_train::rundir::write_whole;
 
 use super::{WhichSet, grouped};
 use crate::args::UsageError;
@@ -46,7 +45,9 @@ impl Unpack {
                 let label = images.label(i).unwrap_or_default();
                 let dir = self.out.join(part).join(folder(label));
                 fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-                write_whole(&dir.join(format!("{i:05}.png")), &png(&images, i)?)?;
+                let path = dir.join(format!("{i:05}.png"));
+                fs::write(&path, png(&images, i)?)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
             }
             writeln!(out, "{} images in {}", grouped(count), self.out.join(part).display())?;
         }
