@@ -12,8 +12,10 @@ FROM debian:bookworm-slim
 RUN useradd --uid 1000 --home-dir /srv/mnist mnist && install -d -o mnist -g mnist /srv/mnist /srv/mnist/runs
 COPY --from=build /src/target/release/mnist-cli /usr/local/bin/mnist-cli
 COPY --from=build /src/datasets /usr/local/share/mnist-burn/datasets
-COPY LICENSE-MIT LICENSE-APACHE /usr/local/share/mnist-burn/
+COPY LICENSE-MIT LICENSE-APACHE crates/mnist-train/assets/DejaVuSans-LICENSE.txt /usr/local/share/mnist-burn/
 ENV MNIST_DATA_DIR=/usr/local/share/mnist-burn/datasets
+# Sets that are imported or fetched stay with the runs that need them.
+ENV XDG_CACHE_HOME=/srv/mnist/runs/.cache
 USER mnist
 WORKDIR /srv/mnist
 VOLUME /srv/mnist/runs

@@ -189,10 +189,11 @@ impl Shelf {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().count().saturating_sub(5);
         bail!(
             "`{line}` ended with {}: {}",
             output.status,
-            said.lines().rev().take(5).collect::<Vec<_>>().join(" / ")
+            said.lines().skip(last).collect::<Vec<_>>().join(" / ")
         )
     }
 }

@@ -347,10 +347,11 @@ pub(crate) struct Import {
     /// Data set that it tells apart the classes of, or own pictures
     #[arg(long, value_name = "NAME|PATH")]
     pub data: Option<String>,
-    /// Mean of the pixels, in 0-1, that it was trained with [default: 0.1307 for pytorch_example_cnn, else the data's]
+    /// Mean of the pixels, in 0-1, that it was trained with [default: 0.1307 for pytorch_example_cnn on
+    /// mnist, else the data's]
     #[arg(long, value_name = "M")]
     pub mean: Option<f32>,
-    /// Their standard deviation [default: 0.3081 for pytorch_example_cnn, else the data's]
+    /// Their standard deviation [default: 0.3081 for pytorch_example_cnn on mnist, else the data's]
     #[arg(long, value_name = "S")]
     pub std: Option<f32>,
     /// Leave out tensors that the net has no use for

@@ -174,7 +174,10 @@ fn other_part(given: &Value, ours: &Value) -> Option<String> {
         _ if ours.get(key) == Some(value) => None,
         _ => Some(key.clone()),
     };
-    parts.iter().find_map(other)
+    // What is left out is read as none.
+    let lacks = |key: &&String| !["vocab", "merges"].contains(&key.as_str()) && !parts.contains_key(*key);
+    let missing = ours.as_object().and_then(|ours| ours.keys().find(lacks).cloned());
+    missing.or_else(|| parts.iter().find_map(other))
 }
 
 #[cfg(test)]
@@ -206,6 +209,12 @@ mod tests {
         let other = Tokeniser::learn(273, ["zebras zigzag, zebras zoom\n"].into_iter()).unwrap();
         assert!(!other.extends(&bpe));
         let json = bpe.to_json().unwrap().unwrap();
+        for part in ["pre_tokenizer", "decoder"] {
+            let mut without: Value = serde_json::from_str(&json).unwrap();
+            without.as_object_mut().unwrap().remove(part).unwrap();
+            let error = Tokeniser::from_json(without.to_string().as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
         for (from, to) in [
             ("\"dropout\": null", "\"dropout\": 0.5"),
             ("\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}"),

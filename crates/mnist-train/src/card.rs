@@ -20,16 +20,17 @@ pub fn markdown(name: &str, saved: &SavedRun, figures: &Figures) -> String {
     let mut section = |title: &str, text: String| {
         let _ = write!(card, "\n## {title}\n\n{text}");
     };
+    let read = if saved.provenance.imported.is_none() { ", read once, after training" } else { "" };
     section("Use", format!("```sh\n{}\n```\n", uses(name, saved, figures).join("\n")));
     section("Data", data(saved));
     section(
         "Figures",
         match figures {
-            Figures::Classification(found) => classification(found),
+            Figures::Classification(found) => classification(found, read),
             Figures::Scores(found) => {
                 let rows =
                     found.scores.iter().map(|(name, value)| (name.replace('_', " "), format!("{value:.4}")));
-                format!("Test split, {} examples, read once, after training.\n\n", found.examples)
+                format!("Test split, {} examples{read}.\n\n", found.examples)
                     + &table(["score", "mean"], rows)
             }
         },
@@ -150,7 +151,7 @@ fn data(saved: &SavedRun) -> String {
     table(["", ""], rows)
 }
 
-fn classification(found: &Evaluation) -> String {
+fn classification(found: &Evaluation, read: &str) -> String {
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     let [low, high] = found.accuracy_interval;
     let rows = [
@@ -166,7 +167,7 @@ fn classification(found: &Evaluation) -> String {
         let row = format!("{} | {} | {}", percent(class.precision), percent(class.recall), class.support);
         (plain(&class.class), row)
     });
-    format!("Test split, {} examples, read once, after training.\n\n", found.examples)
+    format!("Test split, {} examples{read}.\n\n", found.examples)
         + &table(["", ""], rows.map(|(name, value)| (name.to_string(), value)))
         + "\n| class | precision | recall | examples |\n|---|---|---|---|\n"
         + &each.map(|(class, row)| format!("| {class} | {row} |\n")).collect::<String>()

@@ -204,10 +204,17 @@ fn summary(dir: &RunDir, saved: &SavedRun) -> Vec<(String, String)> {
         ("objective".to_string(), run.objective.clone()),
         ("net".into(), saved.net().into()),
         ("data".into(), run.data.name.clone()),
-        ("seed".into(), run.seed.to_string()),
-        ("backend".into(), saved.provenance.backend.clone()),
-        ("commit".into(), commit),
     ];
+    rows.extend(match &saved.provenance.imported {
+        Some(imported) => {
+            vec![("weights from".into(), format!("{}, SHA-256 {}", imported.file, imported.sha256))]
+        }
+        None => vec![
+            ("seed".into(), run.seed.to_string()),
+            ("backend".into(), saved.provenance.backend.clone()),
+            ("commit".into(), commit),
+        ],
+    });
     if let Some(end) = read_end(&dir.timing()) {
         rows.push(("training".into(), format!("{:.0} s", end.train_seconds)));
         rows.push(("speed".into(), format!("{:.0} examples/s", end.examples_per_second)));

@@ -27,6 +27,8 @@ const PYTORCHS_PIXELS: [f32; 2] = [0.1307, 0.3081];
 pub(crate) fn run(args: &Import, common: &Common) -> Result<ExitCode> {
     let file = import::Import::read(&args.file)?;
     let mut sets = vec!["objective=classify".to_string(), format!("net={}", args.net)];
+    // Nothing is trained: a set of few pictures will do.
+    sets.push("batch_size=1".into());
     sets.extend(file.settings(&args.net));
     let chosen = Chosen { data: args.data.clone(), set: args.set.clone(), ..Chosen::default() };
     let run = settings(&chosen, None, None, Table::new(), sets, common)?;
@@ -89,7 +91,11 @@ impl Job for Take<'_> {
         let plan = model.plan.clone();
         // Nothing is written before all fits.
         let (dir, _lock) = RunDir::create(self.path, self.saved)?;
-        model.save::<B>(&dir, &parameters, main)?;
+        if let Err(error) = model.save::<B>(&dir, &parameters, main) {
+            // A run without weights that can never have any is of no use.
+            let _ = std::fs::remove_dir_all(self.path);
+            return Err(error.into());
+        }
         let figures = publish::publish::<B>(&dir, self.saved, self.data_dir, main)
             .context("the run is there, but its figures could not be written")?;
         Ok((plan, figures))

@@ -84,7 +84,8 @@ fn row(dir: &RunDir) -> Result<Row> {
         net: saved.net().into(),
         seed: saved.run.seed,
         backend: saved.provenance.backend,
-        epochs: saved.run.epochs,
+        // What was trained elsewhere has no epochs here.
+        epochs: if saved.provenance.imported.is_some() { 0 } else { saved.run.epochs },
         epochs_done: valid().map(|l| l.epoch).max().unwrap_or(0),
         validation_accuracy: valid().filter_map(|l| l.values.get("accuracy").copied()).max_by(f64::total_cmp),
         test_accuracy: or_warn(read_evaluation(dir)).and_then(|e| e.accuracy()),

@@ -163,7 +163,12 @@ fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Co
     let place = Place::choose(common)?;
     let given = source.as_ref().and_then(|source| source.given.as_ref());
     let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
-    let saved = begun(run, &data, place.name(), place.devices());
+    let mut saved = begun(run, &data, place.name(), place.devices());
+    // Weights that were imported go on reading pixels as they did.
+    let imported = source.as_ref().and_then(|source| source.saved.as_ref());
+    if let Some(imported) = imported.filter(|from| from.provenance.imported.is_some()) {
+        (saved.facts.mean, saved.facts.std) = (imported.facts.mean, imported.facts.std);
+    }
     // Settings that make no model are found before anything is written.
     registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
     if args.dry_run {
@@ -355,7 +360,7 @@ fn with_smaller_batch(error: anyhow::Error, images: usize) -> anyhow::Error {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
+pub(in crate::cmd) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/-_.+=:,@%".contains(c);
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }

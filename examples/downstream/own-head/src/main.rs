@@ -1,6 +1,6 @@
 //! A pretrained encoder from a run directory, a head of one's own on it, data of one's own: is there a loop in the digit?
 //!
-//!     cargo run -- ../../runs/autoencoder-seed1
+//!     cargo run -- ../../../runs/autoencoder-seed1    (in this project's folder)
 
 use std::{fs, path::Path};
 

@@ -11,7 +11,10 @@ use image::{GrayImage, ImageFormat};
 use mnist_data::LabelledImages;
 
 use super::{WhichSet, grouped};
-use crate::args::UsageError;
+use crate::{
+    args::{UsageError, plain},
+    cmd::train::quoted,
+};
 
 /// `data unpack`.
 #[derive(clap::Args, Debug)]
@@ -33,31 +36,45 @@ impl Unpack {
         if full {
             bail!(UsageError(format!("{} is there and not empty; choose another --out", self.out.display())));
         }
-        let classes = set.class_names();
-        // A class may be called anything: what is no plain name of a folder is told by its number.
-        let folder = |label: u8| match classes.get(usize::from(label)) {
-            Some(name) if crate::args::plain(name).is_ok() => name.clone(),
-            _ => format!("class-{label}"),
-        };
+        let folders = folders(&set.class_names());
+        let mut empty = false;
         for (part, images) in [("train", set.train()?), ("test", set.test()?)] {
             let count = self.first.map_or(images.len(), |first| images.len().min(first as usize));
             for i in 0..count {
                 let label = images.label(i).unwrap_or_default();
-                let dir = self.out.join(part).join(folder(label));
+                let folder = folders.get(usize::from(label)).context("a label without a class")?;
+                let dir = self.out.join(part).join(folder);
                 fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
                 let path = dir.join(format!("{i:05}.png"));
                 fs::write(&path, png(&images, i)?)
                     .with_context(|| format!("cannot write {}", path.display()))?;
             }
+            empty |= folders.iter().any(|folder| !self.out.join(part).join(folder).exists());
             writeln!(out, "{} images in {}", grouped(count), self.out.join(part).display())?;
         }
-        writeln!(
-            out,
-            "make a set of them, or of what you make of them: mnist-cli data import {}",
-            self.out.display()
-        )?;
+        if empty {
+            writeln!(out, "not every class has a picture in both: to import them, take more (--first)")?;
+        } else {
+            let dir = quoted(&self.out);
+            writeln!(
+                out,
+                "make a set of them, or of what you make of them: mnist-cli data import {dir} --name NAME"
+            )?;
+        }
         Ok(())
     }
+}
+
+/// A folder for each class. A class may be called anything: where names are no plain ones, or the same to a file system
+/// that does not tell letters' cases apart, all are told by their numbers.
+fn folders(classes: &[String]) -> Vec<String> {
+    let mut lower: Vec<String> = classes.iter().map(|name| name.to_lowercase()).collect();
+    lower.sort_unstable();
+    lower.dedup();
+    if lower.len() == classes.len() && classes.iter().all(|name| plain(name).is_ok()) {
+        return classes.to_vec();
+    }
+    (0..classes.len()).map(|label| format!("class-{label}")).collect()
 }
 
 /// An image as it is: paper black, ink white.
