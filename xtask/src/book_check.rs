@@ -131,10 +131,7 @@ struct Shelf {
 
 impl Shelf {
     fn new(root: &Path, program: PathBuf) -> Result<Self> {
-        let home = workspace::target_directory()?.join("book-check");
-        if home.exists() {
-            fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
-        }
+        let home = workspace::home("book-check")?;
         fs::create_dir_all(&home)?;
         let shelf = Self { home, program, root: root.to_owned() };
         shelf.shell(&format!("cp -r '{}' recipes", root.join("recipes").display()))?;

@@ -16,7 +16,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    http::{Connection, Server, home},
+    http::{Connection, Server},
     workspace,
 };
 
@@ -92,7 +92,7 @@ const MODELS: [(&str, &[&str], &[&str]); 4] = [
 
 fn look(driver: &Path, program: Option<PathBuf>) -> Result<()> {
     let program = program.map_or_else(workspace::built_cli, Ok)?;
-    let home = home("browser")?;
+    let home = workspace::home("browser")?;
     for (name, command, sets) in MODELS {
         let mut train = Command::new(&program);
         train.args(command).args(["--quiet", "--epochs", "1", "--name", name]);

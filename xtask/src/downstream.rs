@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::workspace::{self, step};
 
@@ -14,10 +14,7 @@ const MANIFEST: &str = "examples/downstream/Cargo.toml";
 pub(crate) fn run() -> Result<()> {
     let program = workspace::built_cli()?;
     let target = workspace::target_directory()?;
-    let home = target.join("downstream");
-    if home.exists() {
-        std::fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
-    }
+    let home = workspace::home("downstream")?;
     let ours = |arguments: &[&str], what: &str| {
         step(Command::new(&program).args(arguments).args(["--quiet", "--runs"]).arg(&home), what)
     };

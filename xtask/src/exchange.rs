@@ -69,10 +69,7 @@ fn compare(python: &Path, with_torch: bool, program: Option<PathBuf>) -> Result<
         Some(program) => program,
         None => workspace::built_cli()?,
     };
-    let home = workspace::target_directory()?.join("exchange");
-    if home.exists() {
-        std::fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
-    }
+    let home = workspace::home("exchange")?;
     let ours = |arguments: &[&str], what: &str| {
         step(Command::new(&program).args(arguments).arg("--runs").arg(&home), what)
     };

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -127,13 +127,4 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
-}
-
-/// A new directory of runs under the build directory.
-pub(crate) fn home(name: &str) -> Result<PathBuf> {
-    let home = crate::workspace::target_directory()?.join(name);
-    if home.exists() {
-        std::fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
-    }
-    Ok(home)
 }

@@ -17,7 +17,7 @@ use image::{GrayImage, Luma};
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
 use crate::{
-    http::{Connection, Server, home},
+    http::{Connection, Server},
     workspace::{self, step},
 };
 
@@ -53,7 +53,7 @@ struct Kind {
 /// Measures, then attacks.
 pub(crate) fn run(args: &Args) -> Result<()> {
     step(&mut workspace::cargo_cli("build", &[]), "build mnist-cli")?;
-    let (program, home) = (workspace::cli_program()?, home("load")?);
+    let (program, home) = (workspace::cli_program()?, workspace::home("load")?);
     let train =
         ["train", "--quiet", "--name", "default", "--epochs", "1", "--set", "data.limit=6000", "--runs"];
     step(Command::new(&program).args(train).arg(&home), "train a model to serve")?;

@@ -22,7 +22,7 @@ pub(crate) fn run() -> Result<()> {
     let root = workspace::root();
     let text = fs::read_to_string(root.join(TEXT)).with_context(|| format!("cannot read {TEXT}"))?;
     let steps = steps(&text)?;
-    let home = workspace::target_directory()?.join("walkthrough");
+    let home = workspace::home("walkthrough")?;
     copy(&root, &home)?;
     for step in &steps {
         match step {
@@ -72,11 +72,8 @@ fn steps(text: &str) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// All files of the repository, anew.
+/// All files of the repository.
 fn copy(root: &Path, home: &Path) -> Result<()> {
-    if home.exists() {
-        fs::remove_dir_all(home).with_context(|| format!("cannot remove {}", home.display()))?;
-    }
     for file in workspace::files(root)? {
         copy_file(&root.join(&file), &home.join(&file)).with_context(|| format!("cannot copy {file}"))?;
     }

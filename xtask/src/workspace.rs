@@ -92,6 +92,15 @@ pub(crate) fn step(command: &mut Command, what: &str) -> Result<()> {
     Ok(())
 }
 
+/// A directory of this name under the build directory, without what an earlier time left there.
+pub(crate) fn home(name: &str) -> Result<PathBuf> {
+    let home = target_directory()?.join(name);
+    if home.exists() {
+        std::fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
+    }
+    Ok(home)
+}
+
 /// Memory that a process takes now, in bytes, where the system tells.
 pub(crate) fn resident(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;

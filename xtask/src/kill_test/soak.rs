@@ -13,7 +13,6 @@ use serde_json::Value;
 use super::{
     Args as KillArgs,
     lab::{Lab, kill},
-    remove,
     run_state::{self, Left},
 };
 use crate::workspace;
@@ -43,8 +42,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     workspace::step(&mut workspace::cargo_cli("build", &[]), "build mnist-cli")?;
     let program = workspace::cli_program()?;
-    let directory = workspace::target_directory()?.join("soak");
-    remove(&directory)?;
+    let directory = workspace::home("soak")?;
     let epochs = epochs(&program, args.minutes)?;
     let settings = [
         format!("epochs={epochs}"),
