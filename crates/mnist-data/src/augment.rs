@@ -102,7 +102,7 @@ pub struct Augmenter {
 }
 
 impl Augmenter {
-    /// Distorts one image: `image` and `out` are `[rows * cols]`, `out` in 0-1.
+    /// Distorts one image: `image` and `out` are `[channels, rows * cols]`, `out` in 0-1; all channels in the same way.
     ///
     /// The result depends on the image and the key only, not on earlier calls.
     pub fn apply(&mut self, image: &[u8], key: Key, out: &mut [f32]) {
@@ -125,7 +125,10 @@ impl Augmenter {
         // From a generator of its own: the other draws stay what they are without it.
         let flips = self.augment.flip > 0.0 && key.named("flip").rng().random::<f32>() < self.augment.flip;
         let side = if flips { -1.0 } else { 1.0 };
-        self.canvas.load(image);
-        self.canvas.resample([[side * xx, side * xy], y], shift, field, out);
+        let area = self.canvas.area().max(1);
+        for (channel, out) in image.chunks_exact(area).zip(out.chunks_exact_mut(area)) {
+            self.canvas.load(channel);
+            self.canvas.resample([[side * xx, side * xy], y], shift, field, out);
+        }
     }
 }

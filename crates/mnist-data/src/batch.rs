@@ -8,7 +8,7 @@ use std::ops::Range;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::{images::Images, loader::Source};
+use crate::{images::Images, loader::Source, size::ImageSize};
 
 /// Examples in host memory, of one kind: what a [`Loader`](crate::Loader) makes and an objective learns from.
 pub trait Examples: Clone + Send + 'static {
@@ -35,7 +35,7 @@ pub trait Examples: Clone + Send + 'static {
 /// Images in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostBatch {
-    /// `[batch * views, rows * cols]`, row by row, in 0-1; the views of an example one after the other.
+    /// `[batch * views, values]`, channel by channel, row by row, in 0-1; the views of an example one after the other.
     pub pixels: Vec<f32>,
     /// How many distorted views of each example there are, at least 1.
     pub views: usize,
@@ -43,10 +43,8 @@ pub struct HostBatch {
     pub labels: Vec<i32>,
     /// `[batch]`, which examples of the data these are.
     pub indices: Vec<usize>,
-    /// Height of an image in pixels.
-    pub rows: usize,
-    /// Width of an image in pixels.
-    pub cols: usize,
+    /// Size of an image.
+    pub size: ImageSize,
 }
 
 impl Examples for HostBatch {
@@ -58,9 +56,9 @@ impl Examples for HostBatch {
     }
 
     fn split(self, parts: usize) -> Vec<Self> {
-        let area = self.views * self.rows * self.cols;
+        let values = self.views * self.size.values();
         pieces(self, parts, |batch, range| Self {
-            pixels: batch.pixels[range.start * area..range.end * area].to_vec(),
+            pixels: batch.pixels[range.start * values..range.end * values].to_vec(),
             labels: batch.labels[range.clone()].to_vec(),
             indices: batch.indices[range].to_vec(),
             ..*batch
@@ -71,7 +69,8 @@ impl Examples for HostBatch {
     /// If the fields disagree about the size, which no batch of a [`Loader`](crate::Loader) does.
     fn to_device<B: Backend>(self, device: &B::Device) -> Batch<B> {
         let batch = self.labels.len();
-        let images = TensorData::new(self.pixels, [batch * self.views, 1, self.rows, self.cols]);
+        let [channels, rows, cols] = self.size.dims();
+        let images = TensorData::new(self.pixels, [batch * self.views, channels, rows, cols]);
         let labels = TensorData::new(self.labels, [batch]);
         Batch { images: Tensor::from_data(images, device), labels: Tensor::from_data(labels, device) }
     }
@@ -90,7 +89,7 @@ pub(crate) fn pieces<E: Examples>(batch: E, parts: usize, cut: impl Fn(&E, Range
 /// A batch on a device.
 #[derive(Clone, Debug)]
 pub struct Batch<B: Backend> {
-    /// `[batch * views, 1, rows, cols]`, pixels in 0-1; the views of an example one after the other.
+    /// `[batch * views, channels, rows, cols]`, pixels in 0-1; the views of an example one after the other.
     pub images: Tensor<B, 4>,
     /// `[batch]`, classes.
     pub labels: Tensor<B, 1, Int>,
@@ -107,8 +106,7 @@ mod tests {
             views: 2,
             labels: (0..7).collect(),
             indices: (10..17).collect(),
-            rows: 1,
-            cols: 2,
+            size: [1, 2].into(),
         };
         for (parts, sizes) in [
             (0, vec![7]),

@@ -9,10 +9,23 @@ use std::sync::OnceLock;
 use crate::digest::sha256_hex;
 use crate::error::{DataError, Result};
 use crate::idx;
-use crate::manifest::{Manifest, Preparation};
+use crate::manifest::{FileNames, Manifest, Preparation};
 use crate::places::{self, Files};
 use crate::set::LabelledImages;
+use crate::size::ImageSize;
 use crate::sources::{FILE_NAMES, Source};
+
+/// What the dimensions of a file of images have to be.
+const WANTED_DIMENSIONS: &str = "[images, rows, columns], or [images, 3, rows, columns] of colour images";
+
+/// How many images of which size are in a file of these dimensions.
+fn images_of(dims: &[usize]) -> Option<(usize, ImageSize)> {
+    match *dims {
+        [count, rows, cols] => Some((count, [rows, cols].into())),
+        [count, channels @ (1 | 3), rows, cols] => Some((count, [channels, rows, cols].into())),
+        _ => None,
+    }
+}
 
 /// A data set whose four files have been found.
 ///
@@ -156,6 +169,17 @@ impl DataSet {
         Ok(sha256_hex(listing.as_bytes()))
     }
 
+    /// How many test images there are and of which size, by the header of their file: no image is read.
+    ///
+    /// # Errors
+    /// Those of [`idx::read_dims`]; [`DataError::Malformed`] if these are not the dimensions of images.
+    pub fn test_size(&self) -> Result<(usize, ImageSize)> {
+        let path = &self.files.paths[2];
+        let dims = idx::read_dims(path)?;
+        images_of(&dims)
+            .ok_or_else(|| DataError::malformed(path, "dimensions", format!("{dims:?}"), WANTED_DIMENSIONS))
+    }
+
     /// Reads and digests all four files; a damaged one is a finding, not an error.
     ///
     /// # Errors
@@ -174,13 +198,9 @@ impl DataSet {
         let (labels, label_digest) = idx::read_with_digest(label_path)?;
         self.check_digest(first + 1, &label_digest)?;
 
-        let &[count, rows, cols] = images.dims.as_slice() else {
-            return Err(DataError::malformed(
-                image_path,
-                "dimensions",
-                format!("{:?}", images.dims),
-                "[images, rows, columns]",
-            ));
+        let Some((count, size)) = images_of(&images.dims) else {
+            let found = format!("{:?}", images.dims);
+            return Err(DataError::malformed(image_path, "dimensions", found, WANTED_DIMENSIONS));
         };
         if labels.dims != [count] {
             return Err(DataError::malformed(
@@ -190,10 +210,17 @@ impl DataSet {
                 format!("[{count}], one label for each image"),
             ));
         }
-        let examples =
-            LabelledImages::new(rows, cols, self.classes, images.data, labels.data).map_err(|error| {
+        let mut examples =
+            LabelledImages::of_size(size, self.classes, images.data, labels.data).map_err(|error| {
                 DataError::malformed(label_path, "images and labels", error, "a set of labelled images")
             })?;
+        if self.manifest.is_some() {
+            let FileNames { train, test } = FileNames::read(&self.files.dir)?;
+            let files = if first == 0 { train } else { test };
+            if !files.is_empty() {
+                examples = examples.from_files(files)?;
+            }
+        }
         Ok((examples, [image_digest, label_digest]))
     }
 

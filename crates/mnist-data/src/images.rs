@@ -110,14 +110,14 @@ impl Source for Images {
     }
 
     fn batch(&self, indices: &[usize], purpose: Purpose, scratch: &mut Vec<Augmenter>) -> HostBatch {
-        let (area, views) = (self.data.area(), self.views.len());
+        let (values, views) = (self.data.values(), self.views.len());
         let as_they_are = matches!(purpose, Purpose::Measure(_)) && views == 1;
-        let mut pixels = vec![0.0; indices.len() * views * area];
-        let examples = pixels.chunks_exact_mut((views * area).max(1)).zip(indices);
+        let mut pixels = vec![0.0; indices.len() * views * values];
+        let examples = pixels.chunks_exact_mut((views * values).max(1)).zip(indices);
         for (out, &index) in examples {
             let image = self.data.image(index).unwrap_or_default(); // indices are checked in `Loader::of`
             let key = purpose.key().with(index as u64);
-            for (view, out) in out.chunks_exact_mut(area).enumerate() {
+            for (view, out) in out.chunks_exact_mut(values).enumerate() {
                 // The first view has the key that an only one has.
                 let key = if view == 0 { key } else { key.named("view").with(view as u64) };
                 let augmenter = if as_they_are { views } else { view };
@@ -132,8 +132,7 @@ impl Source for Images {
             views,
             labels: indices.iter().map(|&index| self.label(index)).collect(),
             indices: indices.to_vec(),
-            rows: self.data.rows(),
-            cols: self.data.cols(),
+            size: self.data.size(),
         }
     }
 }

@@ -8,6 +8,8 @@ use crate::error::{DataError, Result};
 
 /// Name of the manifest beside the four files.
 pub(crate) const MANIFEST: &str = "set.json";
+/// Name of the list of files that the images of such a set are from.
+pub(crate) const FILES: &str = "files.json";
 /// Most classes: a label is one byte.
 pub(crate) const MOST_CLASSES: usize = 256;
 
@@ -20,6 +22,27 @@ pub enum Preparation {
     Digit,
     /// The middle of it, scaled, as it is (module `own`).
     Middle,
+}
+
+/// Where the images of an imported set are from, in their order.
+#[derive(Serialize, Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileNames {
+    pub(crate) train: Vec<String>,
+    pub(crate) test: Vec<String>,
+}
+
+impl FileNames {
+    /// Those of the set in `dir`; none where there is no list.
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILES);
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let text = fs::read_to_string(&path).map_err(DataError::io("read", &path))?;
+        serde_json::from_str(&text)
+            .map_err(|e| DataError::malformed(&path, "list of files", e, "one that `data import` wrote"))
+    }
 }
 
 /// What stands beside the four files of a set that was imported.

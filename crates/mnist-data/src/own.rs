@@ -15,15 +15,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, GrayImage, imageops::FilterType};
+use image::{DynamicImage, Rgb, RgbImage, imageops::FilterType};
+use serde::Serialize;
 
 use crate::{
     dataset::DataSet,
     digest::sha256_hex,
     error::{DataError, Result},
-    manifest::{MANIFEST, MOST_CLASSES, Manifest, Preparation},
+    manifest::{FILES, FileNames, MANIFEST, MOST_CLASSES, Manifest, Preparation},
     places, scan,
     set::LabelledImages,
+    size::ImageSize,
     sources::{FILE_NAMES, Source},
 };
 
@@ -33,6 +35,9 @@ const MOST_BYTES: u64 = 64 << 20;
 const MOST_PIXELS: u64 = 64 << 20;
 /// Largest height and width of the images that are made.
 const LARGEST: usize = 512;
+
+/// A picture is grey if the channels of no pixel differ by more levels than these.
+const TINT: u8 = 16;
 
 /// What shows through a picture.
 const PAPER: u8 = 255;
@@ -47,13 +52,15 @@ fn fits(size: &[usize; 2]) -> bool {
 pub struct Wanted {
     /// Height and width, pixels; none: that of the pictures if they all have the same, else 28 x 28.
     pub size: Option<[usize; 2]>,
+    /// 1 for grey images, 3 for colour; none: colour if there is a picture with colour.
+    pub channels: Option<usize>,
     /// Share of each class that tests, above 0 and below 1, where the folder has no `test`.
     pub test: f64,
 }
 
 impl Default for Wanted {
     fn default() -> Self {
-        Self { size: None, test: 0.15 }
+        Self { size: None, channels: None, test: 0.15 }
     }
 }
 
@@ -89,7 +96,7 @@ struct Found {
 
 impl Own {
     /// Reads a folder of folders, a folder of four IDX files, or a table (`.csv`, a header line, one column `label`, the
-    /// others pixels 0-255 row by row).
+    /// others pixels 0-255 row by row, of colour images channel by channel).
     ///
     /// Files that begin with a dot, are neither PNG nor JPEG, or are links that lead out of the folder are left out
     /// and told of in [`Own::left_out`].
@@ -102,6 +109,9 @@ impl Own {
         if let Some([height, width]) = wanted.size.filter(|size| !fits(size)) {
             let wanted = format!("{0}x{0} to {LARGEST}x{LARGEST}", scan::SMALLEST);
             return Err(DataError::invalid("size of images", format!("{height}x{width}"), wanted));
+        }
+        if let Some(channels) = wanted.channels.filter(|channels| ![1, 3].contains(channels)) {
+            return Err(DataError::invalid("channels", channels, "1 (grey) or 3 (colour)"));
         }
         if !(wanted.test > 0.0 && wanted.test < 1.0) {
             return Err(DataError::invalid("share that tests", wanted.test, "above 0 and below 1"));
@@ -146,13 +156,19 @@ impl Own {
     fn write_into(&self, dir: &Path) -> Result<()> {
         let parts = [&self.train, &self.test].into_iter().flat_map(|set| {
             let images: Vec<u8> = set.images().flatten().copied().collect();
-            [idx(&[set.len(), set.rows(), set.cols()], &images), idx(&[set.len()], set.labels())]
+            [idx(&dims(set), &images), idx(&[set.len()], set.labels())]
         });
         let parts: Vec<Vec<u8>> = parts.collect();
         let mut sha256: [String; 4] = Default::default();
         for ((name, bytes), digest) in FILE_NAMES.iter().zip(&parts).zip(&mut sha256) {
             *digest = sha256_hex(bytes);
             put(&dir.join(name), bytes)?;
+        }
+        let names =
+            |set: &LabelledImages| (0..set.len()).filter_map(|i| set.file(i)).map(str::to_owned).collect();
+        let files = FileNames { train: names(&self.train), test: names(&self.test) };
+        if !files.train.is_empty() || !files.test.is_empty() {
+            put(&dir.join(FILES), &json(&files)?)?;
         }
         let manifest = Manifest {
             format: 1,
@@ -161,16 +177,14 @@ impl Own {
             preparation: self.preparation,
             sha256,
         };
-        let json =
-            serde_json::to_vec_pretty(&manifest).map_err(|e| DataError::invalid("manifest", e, "JSON"))?;
-        put(&dir.join(MANIFEST), &json)
+        put(&dir.join(MANIFEST), &json(&manifest)?)
     }
 
     /// One SHA-256 over everything: examples, sizes, names of classes.
     pub fn digest(&self) -> String {
         let mut bytes = Vec::new();
         for set in [&self.train, &self.test] {
-            bytes.extend(idx(&[set.len(), set.rows(), set.cols()], &[]));
+            bytes.extend(idx(&dims(set), &[]));
             set.images().for_each(|image| bytes.extend(image));
             bytes.extend(set.labels());
         }
@@ -180,9 +194,23 @@ impl Own {
     }
 }
 
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).map_err(|e| DataError::invalid("description of the set", e, "JSON"))
+}
+
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(DataError::io("create", path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(DataError::io("write", path))
+}
+
+/// Dimensions of the file of a set's images.
+fn dims(set: &LabelledImages) -> Vec<usize> {
+    let size = set.size();
+    if size.is_colour() {
+        [&[set.len()], &size.dims()[..]].concat()
+    } else {
+        vec![set.len(), size.height, size.width]
+    }
 }
 
 /// The bytes of an IDX file of bytes.
@@ -193,13 +221,13 @@ fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The middle of a picture as an image of `size`, height and width in pixels: scaled so that it just fills it, what juts
-/// out cut off; grey, as it is: 0 black, 255 white, what shows through over white.
+/// The middle of a picture as an image of `size`: scaled so that it just fills it, what juts out cut off; as it is: 0
+/// black, 255 white, what shows through over white; grey or channel by channel.
 ///
 /// # Errors
 /// As [`scan::read`], but for blank ones.
-pub fn prepared(path: &Path, size: [usize; 2]) -> Result<Vec<u8>, scan::ScanError> {
-    middle(scan::over(&scan::open(path, MOST_BYTES, MOST_PIXELS)?, PAPER), size, path)
+pub fn prepared(path: &Path, size: ImageSize) -> Result<Vec<u8>, scan::ScanError> {
+    of_picture(&scan::open(path, MOST_BYTES, MOST_PIXELS)?, size, path)
 }
 
 /// As [`prepared`], from the contents of a file of at most `most` pixels; `name` is for the errors.
@@ -210,20 +238,30 @@ pub fn prepared_from_bytes(
     bytes: &[u8],
     name: &Path,
     most: u64,
-    size: [usize; 2],
+    size: ImageSize,
 ) -> Result<Vec<u8>, scan::ScanError> {
-    middle(scan::over(&scan::decode(bytes, name, most.min(MOST_PIXELS))?, PAPER), size, name)
+    of_picture(&scan::decode(bytes, name, most.min(MOST_PIXELS))?, size, name)
 }
 
-fn middle(grey: GrayImage, [height, width]: [usize; 2], name: &Path) -> Result<Vec<u8>, scan::ScanError> {
+fn of_picture(picture: &DynamicImage, size: ImageSize, name: &Path) -> Result<Vec<u8>, scan::ScanError> {
+    let whole: DynamicImage = if size.is_colour() {
+        scan::over_in_colour(picture, PAPER).into()
+    } else {
+        scan::over(picture, PAPER).into()
+    };
+    middle(whole, size.sides(), name)
+}
+
+/// The middle of a grey or colour picture, channel by channel.
+fn middle(whole: DynamicImage, [height, width]: [usize; 2], name: &Path) -> Result<Vec<u8>, scan::ScanError> {
     let [height, width] = [height, width].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-    let (tall, wide) = (grey.height(), grey.width());
+    let (tall, wide) = (whole.height(), whole.width());
     if tall.min(wide) < scan::SMALLEST as u32 {
         let [width, height] = [wide, tall].map(|n| n as usize);
         return Err(scan::ScanError::TooSmall { path: name.to_owned(), width, height });
     }
     if (tall, wide) == (height, width) {
-        return Ok(grey.into_raw());
+        return Ok(planes(whole));
     }
     // What is cut off is cut off first: a long, thin picture would become a huge one.
     let share = |of: u32, by: u32, to: u32| {
@@ -231,13 +269,22 @@ fn middle(grey: GrayImage, [height, width]: [usize; 2], name: &Path) -> Result<V
     };
     let (tall_enough, wide_enough) =
         (share(wide, width, height).min(tall), share(tall, height, width).min(wide));
-    let cut = DynamicImage::ImageLuma8(grey).crop_imm(
-        (wide - wide_enough) / 2,
-        (tall - tall_enough) / 2,
-        wide_enough,
-        tall_enough,
-    );
-    Ok(cut.resize_exact(width, height, FilterType::Triangle).into_luma8().into_raw())
+    let cut = whole.crop_imm((wide - wide_enough) / 2, (tall - tall_enough) / 2, wide_enough, tall_enough);
+    Ok(planes(cut.resize_exact(width, height, FilterType::Triangle)))
+}
+
+/// The bytes of a grey or colour picture, channel by channel.
+fn planes(picture: DynamicImage) -> Vec<u8> {
+    if picture.color().channel_count() == 1 {
+        return picture.into_luma8().into_raw();
+    }
+    let pixels = picture.into_rgb8();
+    (0..3).flat_map(|channel| pixels.pixels().map(move |pixel| pixel.0[channel])).collect()
+}
+
+/// Whether there is colour in a picture, and not only a tint.
+fn has_colour(picture: &RgbImage) -> bool {
+    picture.pixels().any(|Rgb([r, g, b])| r.max(g).max(b) - r.min(g).min(b) > TINT)
 }
 
 /// Where a picture is by what it is, in 0-1.
@@ -296,29 +343,40 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
         size = same.map(|(width, height)| [height as usize, width as usize]);
     }
     let size = size.filter(fits).unwrap_or([scan::SIDE; 2]);
-    let mut found = Vec::new();
+    let mut any_colour = wanted.channels == Some(3);
+    let (mut found, mut coloured) = (Vec::new(), Vec::new());
     for (class, tests, file) in pictures {
         let wrong = |error| DataError::malformed(&file, "picture", error, "a whole PNG or JPEG");
-        let grey = match scan::open(&file, MOST_BYTES, MOST_PIXELS) {
-            Ok(picture) => scan::over(&picture, PAPER),
+        let picture = match scan::open(&file, MOST_BYTES, MOST_PIXELS) {
+            Ok(picture) => picture,
             Err(error @ scan::ScanError::Format { .. }) => {
                 left_out.push(error.to_string());
                 continue;
             }
             Err(error) => return Err(wrong(error)),
         };
-        // Of the picture, not of the image: at any size it is on the same side.
+        // Of the grey picture, not of the image: at any size, in colour or not, it is on the same side.
+        let grey = scan::over(&picture, PAPER);
         let place = place_of(grey.as_raw());
-        let pixels = middle(grey, size, &file).map_err(wrong)?;
-        found.push(Found {
-            class,
-            digest: sha256_hex(&pixels),
-            place,
-            tests,
-            pixels,
-            from: file.display().to_string(),
-        });
+        let pixels = middle(grey.into(), size, &file).map_err(wrong)?;
+        let mut in_colour = None;
+        if wanted.channels != Some(1) && picture.color().has_color() {
+            let whole = scan::over_in_colour(&picture, PAPER);
+            any_colour |= has_colour(&whole);
+            in_colour = Some(middle(whole.into(), size, &file).map_err(wrong)?);
+        }
+        coloured.push(in_colour);
+        // As one finds it in the folder.
+        let from = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
+        found.push(Found { class, digest: String::new(), place, tests, pixels, from });
     }
+    for (example, in_colour) in found.iter_mut().zip(coloured) {
+        if any_colour {
+            example.pixels = in_colour.unwrap_or_else(|| example.pixels.repeat(3));
+        }
+        example.digest = sha256_hex(&example.pixels);
+    }
+    let size = ImageSize { channels: if any_colour { 3 } else { 1 }, ..size.into() };
     let classes = classes.into_keys().map(str::to_owned).collect();
     collected(path, classes, size, found, wanted, left_out, Preparation::Middle)
 }
@@ -330,15 +388,15 @@ fn files(path: &Path, wanted: Wanted) -> Result<Own> {
         path.file_name().and_then(|name| Source::find(name.to_str()?).ok()).map_or("imported", |s| s.name);
     let set = DataSet::open(name, Some(path))?;
     let (train, test) = (set.train()?, set.test()?);
-    let size = [train.rows(), train.cols()];
-    if size != [test.rows(), test.cols()] || wanted.size.is_some_and(|wanted| wanted != size) {
-        let found = format!("images of {}x{} and {}x{} pixels", size[0], size[1], test.rows(), test.cols());
-        let want = wanted
-            .size
-            .map_or("the same in both".into(), |[h, w]| format!("{h}x{w}: they are taken as they are"));
+    let size = train.size();
+    let other = wanted.size.is_some_and(|wanted| wanted != size.sides())
+        || wanted.channels.is_some_and(|wanted| wanted != size.channels);
+    if size != test.size() || other {
+        let found = format!("images of {size} and of {}", test.size());
+        let want = if other { "what is asked for: they are taken as they are" } else { "the same in both" };
         return Err(DataError::malformed(path, "size", found, want));
     }
-    let digits = size == [scan::SIDE; 2] && set.imported_from().is_none();
+    let digits = size == [scan::SIDE; 2].into() && set.imported_from().is_none();
     let preparation = match set.source() {
         None if digits => Preparation::Digit,
         None if set.imported_from().is_none() => Preparation::Middle,
@@ -362,7 +420,7 @@ fn outside(file: &Path, root: &Path) -> Option<&'static str> {
 fn collected(
     path: &Path,
     classes: Vec<String>,
-    [rows, cols]: [usize; 2],
+    size: ImageSize,
     found: Vec<Found>,
     wanted: Wanted,
     mut left_out: Vec<String>,
@@ -407,7 +465,7 @@ fn collected(
         known.insert(example.digest.clone(), (example.class, example.tests, example.from.clone()));
         members[example.class].push(example);
     }
-    let mut sides = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
+    let mut sides = [const { Vec::new() }; 2];
     for (class, mut examples) in members.into_iter().enumerate() {
         examples.sort_by(|a, b| a.place.total_cmp(&b.place).then(a.digest.cmp(&b.digest)));
         let count = examples.len();
@@ -426,12 +484,19 @@ fn collected(
             }
         }
         for (example, tests) in examples.into_iter().zip(tests) {
-            let (pixels, labels) = &mut sides[usize::from(tests)];
-            pixels.extend(example.pixels);
-            labels.push(class as u8);
+            sides[usize::from(tests)].push(example);
         }
     }
-    let [train, test] =
-        sides.map(|(pixels, labels)| LabelledImages::new(rows, cols, classes.len(), pixels, labels));
+    let [train, test] = sides.map(|mut examples: Vec<Found>| {
+        // All classes mixed, in an order that is one of contents too.
+        examples.sort_by(|a, b| a.digest.cmp(&b.digest));
+        let (mut pixels, mut labels, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        for example in examples {
+            pixels.extend(example.pixels);
+            labels.push(example.class as u8);
+            files.push(example.from);
+        }
+        LabelledImages::of_size(size, classes.len(), pixels, labels)?.from_files(files)
+    });
     Ok(Own { source: path.display().to_string(), classes, train: train?, test: test?, preparation, left_out })
 }

@@ -61,7 +61,11 @@ impl Patches {
         if !(2..=1 << 16).contains(&entries) {
             return Err(DataError::invalid("codebook", entries, "2 to 65536 patches"));
         }
-        let size = [images.rows(), images.cols()];
+        let size = images.size();
+        if size.is_colour() {
+            return Err(DataError::invalid("images that become tokens", size, "grey ones"));
+        }
+        let size = size.sides();
         let mut found = Self { size, patch, codebook: Some(Vec::new()) };
         found.codebook = Some(vec![0.0; entries * found.area()]); // for the check
         found.check()?;

@@ -18,7 +18,7 @@ use std::{
 };
 
 use image::{
-    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Luma,
+    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Luma, Rgb, RgbImage,
     error::LimitErrorKind,
 };
 
@@ -160,6 +160,20 @@ fn contents(path: &Path, most: u64) -> Result<Vec<u8>, ScanError> {
 /// As [`read`], but for blank ones.
 pub(crate) fn open(path: &Path, most_bytes: u64, most_pixels: u64) -> Result<DynamicImage, ScanError> {
     decode(&contents(path, most_bytes)?, path, most_pixels)
+}
+
+/// A picture in red, green and blue, over paper of a grey where it lets through what is behind it.
+pub(crate) fn over_in_colour(image: &DynamicImage, paper: u8) -> RgbImage {
+    if !image.color().has_alpha() || is_opaque(image) {
+        return image.to_rgb8();
+    }
+    let image = image.to_rgba8();
+    let mix = |x, y| {
+        let [red, green, blue, alpha] = image.get_pixel(x, y).0.map(u16::from);
+        let over = |c: u16| ((c * alpha + u16::from(paper) * (255 - alpha) + 127) / 255) as u8;
+        Rgb([over(red), over(green), over(blue)])
+    };
+    RgbImage::from_fn(image.width(), image.height(), mix)
 }
 
 /// Grey values of a picture, over paper of a grey where it lets through what is behind it.

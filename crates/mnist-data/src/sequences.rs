@@ -30,6 +30,7 @@ use crate::{
     patches::Patches,
     punctuation::Marked,
     rng::Key,
+    size::ImageSize,
     text::Passage,
     tokeniser::Tokeniser,
     tokens::{HostTokens, MASK, PAD, SEPARATOR, START},
@@ -240,15 +241,9 @@ impl Sequences {
     /// # Errors
     /// [`DataError::Invalid`] if the patches are for images of another size, or too few to be halved.
     pub fn images(images: Images, among: &[usize], patches: Arc<Patches>, task: Task) -> Result<Self> {
-        let size = [images.data().rows(), images.data().cols()];
-        if patches.size() != size {
-            let [height, width] = patches.size();
-            let found = format!("{}x{}", size[0], size[1]);
-            return Err(DataError::invalid(
-                "size of images",
-                found,
-                format!("{height}x{width}, as the patches"),
-            ));
+        let (size, wanted) = (images.data().size(), ImageSize::from(patches.size()));
+        if size != wanted {
+            return Err(DataError::invalid("images", size, format!("{wanted}, as the patches")));
         }
         if patches.grid()[0] < 2 {
             return Err(DataError::invalid("rows of patches", patches.grid()[0], "2 or more"));

@@ -6,7 +6,10 @@
 
 use burn_dataset::Dataset;
 
-use crate::error::{DataError, Result};
+use crate::{
+    error::{DataError, Result},
+    size::ImageSize,
+};
 
 /// A pixel byte as a number in 0-1.
 pub(crate) fn unit(pixel: u8) -> f32 {
@@ -16,13 +19,14 @@ pub(crate) fn unit(pixel: u8) -> f32 {
 /// One image with its label, owned: the item of Burn's [`Dataset`] trait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// `rows * cols` pixels, row by row, 0 = paper, 255 = ink.
+    /// The bytes of the image, channel by channel, row by row.
     pub image: Vec<u8>,
     /// Class, `0..classes`.
     pub label: u8,
 }
 
-/// Images of one size with labels; pixels are bytes, 0 = paper, 255 = ink.
+/// Images of one size with labels; pixels are bytes, 0 = paper, 255 = ink; of colour images red, green and blue each, one
+/// channel after the other.
 ///
 /// ```
 /// use mnist_data::LabelledImages;
@@ -36,33 +40,44 @@ pub struct Example {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelledImages {
-    rows: usize,
-    cols: usize,
+    size: ImageSize,
     classes: usize,
     pixels: Vec<u8>,
     labels: Vec<u8>,
+    /// Where each is from; empty where that is not known.
+    files: Vec<String>,
 }
 
 impl LabelledImages {
+    /// Grey images from their parts, as [`LabelledImages::of_size`].
+    ///
+    /// - `rows`, `cols`: height and width of an image, each at least 1
+    ///
+    /// # Errors
+    /// As [`LabelledImages::of_size`].
+    pub fn new(rows: usize, cols: usize, classes: usize, pixels: Vec<u8>, labels: Vec<u8>) -> Result<Self> {
+        Self::of_size([rows, cols].into(), classes, pixels, labels)
+    }
+
     /// Images from their parts.
     ///
-    /// - `rows`, `cols`: size of an image, each at least 1
+    /// - `size`: of an image, each part at least 1
     /// - `classes`: 1-256
-    /// - `pixels`: `labels.len() * rows * cols` bytes, image by image, row by row
+    /// - `pixels`: `labels.len() * size.values()` bytes, image by image, channel by channel, row by row
     /// - `labels`: each below `classes`
     ///
     /// # Errors
     /// [`DataError::Invalid`] names the part that breaks one of these rules.
-    pub fn new(rows: usize, cols: usize, classes: usize, pixels: Vec<u8>, labels: Vec<u8>) -> Result<Self> {
-        if rows == 0 || cols == 0 {
-            return Err(DataError::invalid("image size", format!("{rows}x{cols}"), "at least 1x1"));
+    pub fn of_size(size: ImageSize, classes: usize, pixels: Vec<u8>, labels: Vec<u8>) -> Result<Self> {
+        if size.dims().contains(&0) {
+            return Err(DataError::invalid("image size", size, "at least 1x1"));
         }
         if classes == 0 || classes > 256 {
             return Err(DataError::invalid("number of classes", classes, "1-256"));
         }
-        let wanted = rows.checked_mul(cols).and_then(|area| area.checked_mul(labels.len()));
-        if wanted != Some(pixels.len()) {
-            let wanted = format!("{} images of {rows}x{cols}", labels.len());
+        let one = size.dims().iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
+        if one.and_then(|one| one.checked_mul(labels.len())) != Some(pixels.len()) {
+            let wanted = format!("{} images of {size}", labels.len());
             return Err(DataError::invalid("pixels", format!("{} bytes", pixels.len()), wanted));
         }
         if let Some((i, label)) = labels.iter().enumerate().find(|(_, label)| usize::from(**label) >= classes)
@@ -73,7 +88,22 @@ impl LabelledImages {
                 format!("below {classes}"),
             ));
         }
-        Ok(Self { rows, cols, classes, pixels, labels })
+        Ok(Self { size, classes, pixels, labels, files: Vec::new() })
+    }
+
+    /// The same, each with the name of the file that it is from.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] for another number of names than there are examples.
+    pub fn from_files(self, files: Vec<String>) -> Result<Self> {
+        if files.len() != self.len() {
+            return Err(DataError::invalid(
+                "names of files",
+                files.len(),
+                format!("{}, one an image", self.len()),
+            ));
+        }
+        Ok(Self { files, ..self })
     }
 
     /// The examples at `indices`, in that order, as a set of their own.
@@ -81,31 +111,38 @@ impl LabelledImages {
     /// # Errors
     /// [`DataError::Invalid`] names the first index that is no example.
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
-        let mut pixels = Vec::with_capacity(indices.len().saturating_mul(self.area()));
+        let mut pixels = Vec::with_capacity(indices.len().saturating_mul(self.values()));
         let mut labels = Vec::with_capacity(indices.len());
+        let mut files = Vec::new();
         for &index in indices {
             let (Some(image), Some(label)) = (self.image(index), self.label(index)) else {
                 return Err(DataError::invalid("example", index, format!("below {}", self.len())));
             };
             pixels.extend_from_slice(image);
             labels.push(label);
+            files.extend(self.file(index).map(str::to_owned));
         }
-        Ok(Self { pixels, labels, ..*self })
+        Ok(Self { pixels, labels, files, ..*self })
+    }
+
+    /// Size of an image.
+    pub fn size(&self) -> ImageSize {
+        self.size
     }
 
     /// Height of an image in pixels.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.size.height
     }
 
     /// Width of an image in pixels.
     pub fn cols(&self) -> usize {
-        self.cols
+        self.size.width
     }
 
-    /// Pixels of an image: `rows * cols`.
-    pub fn area(&self) -> usize {
-        self.rows * self.cols // checked in `new`
+    /// Bytes of an image: one for each channel of each pixel.
+    pub fn values(&self) -> usize {
+        self.size.values() // checked in `of_size`
     }
 
     /// Number of classes; labels are below it.
@@ -128,15 +165,15 @@ impl LabelledImages {
         &self.labels
     }
 
-    /// All images, in the files' order, each `rows * cols` bytes.
+    /// All images, in the files' order, each [`LabelledImages::values`] bytes.
     pub fn images(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.pixels.chunks_exact(self.area())
+        self.pixels.chunks_exact(self.values())
     }
 
-    /// Image `i`: `rows * cols` bytes, row by row. `None` if there is no example `i`.
+    /// Image `i`: its bytes, channel by channel, row by row. `None` if there is no example `i`.
     pub fn image(&self, i: usize) -> Option<&[u8]> {
-        let start = i.checked_mul(self.area())?;
-        self.pixels.get(start..start.checked_add(self.area())?)
+        let start = i.checked_mul(self.values())?;
+        self.pixels.get(start..start.checked_add(self.values())?)
     }
 
     /// Label of example `i`. `None` if there is no example `i`.
@@ -144,12 +181,17 @@ impl LabelledImages {
         self.labels.get(i).copied()
     }
 
-    /// Image `i` as a matrix: `rows` slices of `cols` bytes.
-    pub fn matrix(&self, i: usize) -> Option<Vec<&[u8]>> {
-        Some(self.image(i)?.chunks_exact(self.cols).collect())
+    /// Name of the file that image `i` is from, where that is known.
+    pub fn file(&self, i: usize) -> Option<&str> {
+        self.files.get(i).map(String::as_str)
     }
 
-    /// Image `i` as a vector: `rows * cols` numbers in 0-1, row by row (R^784 for MNIST).
+    /// Image `i` as a matrix: `rows` slices of `cols` bytes; of a colour image one channel's matrix below the other.
+    pub fn matrix(&self, i: usize) -> Option<Vec<&[u8]>> {
+        Some(self.image(i)?.chunks_exact(self.cols()).collect())
+    }
+
+    /// Image `i` as a vector: its bytes as numbers in 0-1 (R^784 for MNIST).
     pub fn vector(&self, i: usize) -> Option<Vec<f32>> {
         Some(self.image(i)?.iter().copied().map(unit).collect())
     }

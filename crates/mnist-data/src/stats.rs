@@ -12,7 +12,7 @@ pub struct Statistics {
     pub examples: usize,
     /// Examples of each class, `[classes]`.
     pub counts: Vec<usize>,
-    /// Mean of all pixels, each in 0-1 (0.1307 on MNIST's training files). 0 for an empty set.
+    /// Mean of all pixels, of all channels together, each in 0-1 (0.1307 on MNIST's training files). 0 for an empty set.
     pub mean: f64,
     /// Population standard deviation of all pixels, each in 0-1 (0.3081 on MNIST's training files).
     pub std: f64,
@@ -22,7 +22,7 @@ pub struct Statistics {
     pub max: u8,
     /// Share of pixels that are not paper (non-zero), in 0-1.
     pub ink: f64,
-    /// Mean image of each class, `[classes][rows * cols]`, pixels in 0-1; zeros for an empty class.
+    /// Mean image of each class, `[classes][values]`, pixels in 0-1; zeros for an empty class.
     pub mean_images: Vec<Vec<f32>>,
 }
 
@@ -31,7 +31,7 @@ impl Statistics {
     pub fn of(data: &LabelledImages) -> Self {
         let mut histogram = [0_u64; 256];
         let mut counts = vec![0_usize; data.classes()];
-        let mut sums = vec![vec![0_u64; data.area()]; data.classes()];
+        let mut sums = vec![vec![0_u64; data.values()]; data.classes()];
         for (image, &label) in data.images().zip(data.labels()) {
             let class = usize::from(label); // below `classes`: checked by `LabelledImages::new`
             counts[class] += 1;

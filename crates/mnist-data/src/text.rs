@@ -2,8 +2,8 @@
 //!
 //! The repository's own text (`text`: the King James Version, one verse a line, `Ge1:1 In the beginning ...`) is
 //! split by books; its references are left out. Any other UTF-8 file, or folder of `.txt` files, is cut at blank
-//! lines (where it has none, at every line) and split by a hash of neighbouring passages. A passage that validation or
-//! test would share with an earlier split word for word is left out there.
+//! lines (where it has none, at every line) and split by a hash of neighbouring passages. A folder of such folders has a
+//! class for each. A passage that validation or test would share with an earlier split word for word is left out there.
 
 use std::{
     collections::HashSet,
@@ -17,6 +17,7 @@ use flate2::read::MultiGzDecoder;
 use crate::{
     digest::sha256_hex,
     error::{DataError, Result},
+    manifest::MOST_CLASSES,
     places,
     rng::Key,
 };
@@ -45,15 +46,19 @@ const MOST_BYTES: u64 = 1 << 30;
 const LONGEST: usize = 2_000;
 /// Neighbouring passages that go into one split together, at most.
 const BLOCK: usize = 16;
-/// One block in this many validates, and one tests.
+/// Of so many blocks
 const SHARE: u64 = 20;
+/// this many validate, and so many test: of a text,
+const OF_TEXT: [u64; 2] = [1, 1];
+/// and of a class.
+const OF_CLASS: [u64; 2] = [2, 3];
 
 /// A verse, a paragraph or a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passage {
     /// Its words, without a newline at the end; not empty.
     pub text: String,
-    /// Class: the testament of a verse, 0 elsewhere.
+    /// Class: the testament of a verse, the folder of a text, 0 where there is none.
     pub label: i32,
     /// Whether it follows the passage before it in the text.
     pub follows: bool,
@@ -79,10 +84,13 @@ impl Text {
     ///
     /// # Errors
     /// [`DataError::NotFound`]; [`DataError::Digest`]; [`DataError::Malformed`] for files that are no text, folders
-    /// without any and texts too short to be split.
+    /// without any, texts and classes too short to be split, one class, more than 256.
     pub fn open(path: Option<&Path>, data_dir: Option<&Path>) -> Result<Self> {
         match path {
-            Some(path) => Self::parse(&read_any(path)?, path),
+            Some(path) => match class_folders(path)? {
+                folders if folders.is_empty() => Self::parse(&read_any(path)?, path),
+                folders => Self::labelled(path, &folders),
+            },
             None => Self::kjv(&find(data_dir)?),
         }
     }
@@ -114,32 +122,54 @@ impl Text {
 
     fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
         let digest = sha256_hex(bytes);
-        let text = utf8(bytes.to_vec(), path)?.replace("\r\n", "\n");
-        let parts: Vec<&str> = text.split(FILE_END).flat_map(parts_of).collect();
-        let parts: Vec<&str> =
-            parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).flat_map(pieces).collect();
-        let block = (parts.len() / 100).clamp(1, BLOCK);
-        let mut splits = [const { Vec::new() }; 3];
+        let text = utf8(bytes.to_vec(), path)?;
+        let mut blocks = blocks(&text, 0);
+        let count: usize = blocks.iter().map(|block| block.passages.len()).sum();
+        // A block follows the one before it if both are in one split.
         let mut last = None;
-        for block in parts.chunks(block) {
-            let draw =
-                block.iter().fold(Key::new(0).named("text"), |key, part| key.named(part)).seed() % SHARE;
-            let split = match draw {
-                0 => 1,
-                1 => 2,
-                _ => 0,
-            };
-            for (i, part) in block.iter().enumerate() {
-                let follows = i > 0 || last == Some(split);
-                splits[split].push(Passage { text: (*part).into(), label: 0, follows });
+        for block in &mut blocks {
+            let split = split_of(block.place, OF_TEXT);
+            if let Some(first) = block.passages.first_mut() {
+                first.follows = last == Some(split);
             }
             last = Some(split);
         }
-        let found = Self::of(splits, vec!["text".into()], digest);
+        let found = Self::of(share_out(blocks, OF_TEXT), vec!["text".into()], digest);
         if [&found.train, &found.valid, &found.test].iter().any(|split| split.is_empty()) {
-            let found = format!("{} bytes in {} different passages", bytes.len(), parts.len());
+            let found = format!("{} bytes in {count} different passages", bytes.len());
             let wanted = "lines or paragraphs enough to train, validate and test on, some hundreds";
             return Err(DataError::malformed(path, "text", found, wanted));
+        }
+        Ok(found)
+    }
+
+    /// A class for each folder.
+    fn labelled(path: &Path, folders: &[(String, PathBuf)]) -> Result<Self> {
+        let wrong =
+            |found: String, wanted: &str| DataError::malformed(path, "classes of text", found, wanted);
+        if !(2..=MOST_CLASSES).contains(&folders.len()) {
+            return Err(wrong(
+                format!("{} folders with .txt files", folders.len()),
+                "2 to 256, a class each; or .txt files in the folder itself",
+            ));
+        }
+        let (mut all, mut digests) = (Vec::new(), String::new());
+        for (label, (name, folder)) in (0..).zip(folders) {
+            let bytes = read_any(folder)?;
+            digests += &format!("{}  {name}\n", sha256_hex(&bytes));
+            all.extend(blocks(&utf8(bytes, folder)?, label));
+        }
+        // All classes mixed, whatever the order of their folders.
+        all.sort_by_key(|block| block.place);
+        let classes: Vec<String> = folders.iter().map(|(name, _)| name.clone()).collect();
+        let found = Self::of(share_out(all, OF_CLASS), classes, sha256_hex(digests.as_bytes()));
+        for (what, split) in [("learn from", &found.train), ("validate", &found.valid), ("test", &found.test)]
+        {
+            let is_there = |label: i32| split.iter().any(|passage| passage.label == label);
+            if let Some((_, name)) = (0..).zip(&found.classes).find(|(label, _)| !is_there(*label)) {
+                let found = format!("no passage of {name} to {what}");
+                return Err(wrong(found, "some tens of lines or paragraphs of each class, different ones"));
+            }
         }
         Ok(found)
     }
@@ -163,6 +193,75 @@ impl Text {
         });
         Self { train, valid, test, classes, digest }
     }
+}
+
+/// Neighbouring passages that go into one split, and where their contents put them.
+struct Block {
+    place: u64,
+    passages: Vec<Passage>,
+}
+
+/// A text in blocks, in its order.
+fn blocks(text: &str, label: i32) -> Vec<Block> {
+    let text = text.replace("\r\n", "\n");
+    let parts = text.split(FILE_END).flat_map(parts_of).map(str::trim).filter(|part| !part.is_empty());
+    let parts: Vec<&str> = parts.flat_map(pieces).collect();
+    let block = (parts.len() / 100).clamp(1, BLOCK);
+    let of = |block: &[&str]| {
+        let place = block.iter().fold(Key::new(0).named("text"), |key, part| key.named(part)).seed();
+        let passage = |(i, part): (usize, &&str)| Passage { text: (*part).into(), label, follows: i > 0 };
+        Block { place, passages: block.iter().enumerate().map(passage).collect() }
+    };
+    parts.chunks(block).map(of).collect()
+}
+
+/// Shares blocks out to train, validation and test, so many of [`SHARE`] to the last two.
+fn share_out(blocks: Vec<Block>, shares: [u64; 2]) -> [Vec<Passage>; 3] {
+    let mut splits = [const { Vec::new() }; 3];
+    for Block { place, passages } in blocks {
+        splits[split_of(place, shares)].extend(passages);
+    }
+    splits
+}
+
+/// The split of a place.
+fn split_of(place: u64, [valid, test]: [u64; 2]) -> usize {
+    match place % SHARE {
+        draw if draw < valid => 1,
+        draw if draw < valid + test => 2,
+        _ => 0,
+    }
+}
+
+/// Folders with `.txt` files in a folder that has none itself, by their names.
+fn class_folders(path: &Path) -> Result<Vec<(String, PathBuf)>> {
+    if !path.is_dir() || !text_files(path)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(DataError::io("read", path))? {
+        let entry = entry.map_err(DataError::io("read", path))?;
+        let (name, folder) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        if !name.starts_with('.') && folder.is_dir() && !text_files(&folder)?.is_empty() {
+            found.push((name, folder));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The `.txt` files of a folder in the order of their names.
+fn text_files(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(DataError::io("read", path))? {
+        let file = entry.map_err(DataError::io("read", path))?.path();
+        let named = file.extension().is_some_and(|extension| extension == "txt");
+        if named && file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Where the repository's text is.
@@ -189,18 +288,10 @@ fn read_any(path: &Path) -> Result<Vec<u8>> {
     if !path.is_dir() {
         return read(path);
     }
-    let entries = fs::read_dir(path).map_err(DataError::io("read", path))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let file = entry.map_err(DataError::io("read", path))?.path();
-        let named = file.extension().is_some_and(|extension| extension == "txt");
-        if named && file.is_file() {
-            files.push(file);
-        }
-    }
-    files.sort();
+    let files = text_files(path)?;
     if files.is_empty() {
-        return Err(DataError::malformed(path, "folder of texts", "no .txt file", "one at least"));
+        let wanted = "one at least, or folders of such, a class each";
+        return Err(DataError::malformed(path, "folder of texts", "no .txt file", wanted));
     }
     let mut all = Vec::new();
     for file in files {

@@ -37,6 +37,11 @@ impl Canvas {
         Self { rows, cols, pixels: vec![0.0; (rows + 2 * FRAME + 1) * (cols + 2 * FRAME + 1)] }
     }
 
+    /// Pixels of an image.
+    pub(crate) fn area(&self) -> usize {
+        self.rows * self.cols
+    }
+
     /// Puts an image (`[rows * cols]`) on the canvas.
     pub(crate) fn load(&mut self, image: &[u8]) {
         let width = self.width();

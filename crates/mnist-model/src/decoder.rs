@@ -8,6 +8,7 @@ use burn::{
     module::Module,
     tensor::{Tensor, activation::relu, backend::Backend},
 };
+use mnist_data::ImageSize;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -49,11 +50,11 @@ impl Default for DecoderConfig {
 }
 
 impl DecoderConfig {
-    /// Whether these settings make a decoder of codes of `code` numbers to images of `size` = `[height, width]`.
+    /// Whether these settings make a decoder of codes of `code` numbers to images of `size`.
     ///
     /// # Errors
     /// A message that names the setting.
-    pub fn check(&self, code: usize, size: [usize; 2]) -> Result<(), String> {
+    pub fn check(&self, code: usize, size: ImageSize) -> Result<(), String> {
         at_least_one("decoder.channels", &self.channels)?;
         if self.hidden.contains(&0) {
             return Err(format!("`decoder.hidden` is {:?}; a layer has at least one unit", self.hidden));
@@ -63,18 +64,18 @@ impl DecoderConfig {
                 "`decoder.hidden` is []; a decoder of kind mlp has a hidden layer, for example [512]".into(),
             );
         }
-        let [height, width] = size.map(|side| side.div_ceil(4));
+        let [height, width] = size.sides().map(|side| side.div_ceil(4));
         let map = height.saturating_mul(width).saturating_mul(self.channels[0]);
         not_absurd(self.channels[0].saturating_mul(self.channels[1]).saturating_mul(16))?;
-        let sizes = [&[code], &self.hidden[..], &[map.max(size[0].saturating_mul(size[1]))]].concat();
+        let sizes = [&[code], &self.hidden[..], &[map.max(size.values())]].concat();
         sizes
             .windows(2)
             .try_for_each(|pair| not_absurd(pair.iter().fold(1, |product, &n| n.saturating_mul(product))))
     }
 
     /// A decoder with fresh weights.
-    pub fn init<B: Backend>(&self, code: usize, size: [usize; 2], device: &B::Device) -> Decoder<B> {
-        let [height, width] = size.map(|side| side.div_ceil(4));
+    pub fn init<B: Backend>(&self, code: usize, size: ImageSize, device: &B::Device) -> Decoder<B> {
+        let [height, width] = size.sides().map(|side| side.div_ceil(4));
         let [first, second] = self.channels;
         let norm = |channels| self.norm.then(|| batch_norm(channels, device));
         let sizes = [&[code], &self.hidden[..]].concat();
@@ -90,17 +91,17 @@ impl DecoderConfig {
                     norm2: norm(second),
                     double2: conv_transpose2d([second, second], 4, 2, device),
                     norm3: norm(second),
-                    end: conv2d([second, 1], 3, 1, true, device),
+                    end: conv2d([second, size.channels], 3, 1, true, device),
                     channels: first,
                 }),
                 end: None,
-                size,
+                dims: size.dims(),
             },
             DecoderKind::Mlp => Decoder {
                 hidden,
                 conv: None,
-                end: Some(output_linear(last, size[0] * size[1], device)),
-                size,
+                end: Some(output_linear(last, size.values(), device)),
+                dims: size.dims(),
             },
         }
     }
@@ -112,7 +113,8 @@ pub struct Decoder<B: Backend> {
     hidden: Vec<Linear<B>>,
     conv: Option<ConvPart<B>>,
     end: Option<Linear<B>>,
-    size: [usize; 2],
+    /// Channels, height and width of the images.
+    dims: [usize; 3],
 }
 
 #[derive(Module, Debug)]
@@ -132,19 +134,19 @@ impl<B: Backend> Decoder<B> {
     ///
     /// # Shapes
     /// - `codes`: `[batch, code]`
-    /// - returns: `[batch, 1, height, width]`, logits: a sigmoid makes pixels in 0-1 of them
+    /// - returns: `[batch, channels, height, width]`, logits: a sigmoid makes pixels in 0-1 of them
     pub fn forward(&self, codes: Tensor<B, 2>) -> Tensor<B, 4> {
         let [batch, _code] = codes.dims();
-        let [height, width] = self.size;
+        let [channels, height, width] = self.dims;
         let x = self.hidden.iter().fold(codes, |x, layer| relu(layer.forward(x))); // [batch, hidden]
         match (&self.conv, &self.end) {
             (Some(conv), _) => {
-                let x = conv.forward(x, self.size.map(|side| side.div_ceil(4)));
-                x.slice([0..batch, 0..1, 0..height, 0..width])
+                let x = conv.forward(x, [height, width].map(|side| side.div_ceil(4)));
+                x.slice([0..batch, 0..channels, 0..height, 0..width])
             }
             (None, end) => {
-                let x = end.as_ref().map_or(x.clone(), |end| end.forward(x)); // [batch, height * width]
-                x.reshape([batch, 1, height, width])
+                let x = end.as_ref().map_or(x.clone(), |end| end.forward(x)); // [batch, channels * height * width]
+                x.reshape([batch, channels, height, width])
             }
         }
     }
@@ -157,7 +159,7 @@ impl<B: Backend> ConvPart<B> {
         let x = norm_relu(&self.norm1, x);
         let x = norm_relu(&self.norm2, self.double1.forward(x)); // [batch, second, 2 * height, 2 * width]
         let x = norm_relu(&self.norm3, self.double2.forward(x)); // [batch, second, 4 * height, 4 * width]
-        self.end.forward(x) // [batch, 1, 4 * height, 4 * width]
+        self.end.forward(x) // [batch, channels, 4 * height, 4 * width]
     }
 }
 
@@ -180,18 +182,18 @@ mod tests {
         for (kind, hidden) in
             [(DecoderKind::Conv, vec![]), (DecoderKind::Conv, vec![20]), (DecoderKind::Mlp, vec![12, 20])]
         {
-            for size in [[28, 28], [9, 14]] {
+            for size in [ImageSize::from([28, 28]), [9, 14].into(), [3, 9, 14].into()] {
                 let config = DecoderConfig { kind, channels: [6, 4], hidden: hidden.clone(), norm: true };
                 config.check(5, size).unwrap();
                 let images = config.init::<Flex>(5, size, &device).forward(Tensor::ones([3, 5], &device));
-                assert_eq!(images.dims(), [3, 1, size[0], size[1]]);
+                assert_eq!(images.dims()[1..], size.dims());
             }
         }
     }
 
     #[test]
     fn settings_that_make_no_decoder_are_refused() {
-        let bad = |config: DecoderConfig, code| config.check(code, [28, 28]).err().unwrap();
+        let bad = |config: DecoderConfig, code| config.check(code, [28, 28].into()).err().unwrap();
         assert!(bad(DecoderConfig { channels: [0, 4], ..Default::default() }, 5).contains("channels"));
         assert!(bad(DecoderConfig { hidden: vec![0], ..Default::default() }, 5).contains("hidden"));
         assert!(bad(DecoderConfig { kind: DecoderKind::Mlp, ..Default::default() }, 5).contains("hidden"));

@@ -1,6 +1,6 @@
 //! Nets and objectives, generic over Burn's [`Backend`](burn::tensor::backend::Backend) trait.
 //!
-//! A *net* is an encoder: images `[batch, 1, 28, 28]` in, features `[batch, width]` out. An *objective*
+//! A *net* is an encoder: images `[batch, channels, height, width]` in, features `[batch, width]` out. An *objective*
 //! puts something on top of a net (a linear head, a decoder) and turns a batch into named losses. Neither
 //! knows of optimizers, files or clocks: training is `mnist-train`'s business.
 //!

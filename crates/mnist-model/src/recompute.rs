@@ -153,7 +153,7 @@ mod tests {
 
     fn vit() -> Vit<B> {
         let config = VitConfig { patch: 7, width: 16, heads: 2, layers: 3, hidden: 24, ..Default::default() };
-        config.init([28, 28], &Default::default())
+        config.init([28, 28].into(), &Default::default())
     }
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(stages(vit()), 4);
         assert_eq!(stages(vit().no_grad()), 0);
         let config = VitConfig { dropout: 0.1, layers: 2, ..Default::default() };
-        assert_eq!(stages(config.init([28, 28], &Default::default())), 0);
+        assert_eq!(stages(config.init([28, 28].into(), &Default::default())), 0);
         assert!(!is_recording());
     }
 }

@@ -81,7 +81,7 @@ mod tests {
         for &Size { name, width, heads, layers, hidden } in &SIZES[..4] {
             let wanted = name.trim_end_matches('m').parse::<f64>().unwrap() * 1e6;
             let vit = VitConfig { width, heads, layers, hidden, ..Default::default() };
-            let vit = parameter_count(&vit.init::<Flex>([28, 28], &device)) as f64;
+            let vit = parameter_count(&vit.init::<Flex>([28, 28].into(), &device)) as f64;
             let settings = TokenNetSettings { width, heads, layers, hidden, dropout: 0.0 };
             let net = TokenNetConfig { vocabulary: 64, length: 64, sight: Sight::Past, settings };
             let net = parameter_count(&net.init::<Flex>(&device)) as f64;

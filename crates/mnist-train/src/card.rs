@@ -3,14 +3,14 @@
 
 use std::fmt::Write;
 
-use mnist_data::{Preparation, Source, text};
+use mnist_data::{ImageSize, Preparation, Source, text};
 
 use crate::{figures::Figures, metrics::Evaluation, registry, rundir::SavedRun, token_data};
 
 /// Expected calibration error from which probabilities are called off.
 const MISCALIBRATED: f64 = 0.02;
 /// Height and width of the images that `predict` makes of pictures.
-const PREPARED: [usize; 2] = [28, 28];
+const PREPARED: ImageSize = ImageSize { channels: 1, height: 28, width: 28 };
 /// Objectives whose models make new examples.
 const GENERATIVE: [&str; 4] = ["vae", "gan", "language-model", "masked"];
 
@@ -57,11 +57,10 @@ fn about(saved: &SavedRun, figures: &Figures) -> String {
     let what = registry::TABLE.iter().find(|(known, _)| *known == run.objective).map_or("", |(_, what)| what);
     let reads = match &facts.tokens {
         Some(tokens) if tokens.images => {
-            let [height, width] = facts.size;
-            format!("images of {height}x{width} pixels as {} tokens", tokens.length)
+            format!("images of {} as {} tokens", facts.size, tokens.length)
         }
         Some(tokens) => format!("texts of at most {} tokens", tokens.length),
-        None => format!("grey images of {}x{} pixels", facts.size[0], facts.size[1]),
+        None => format!("images of {}", facts.size),
     };
     let gives = match figures {
         Figures::Classification(_) => {

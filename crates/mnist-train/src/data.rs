@@ -5,7 +5,8 @@
 use std::{path::Path, sync::Arc};
 
 use mnist_data::{
-    DataSet, Examples, HostBatch, HostTokens, Key, LabelledImages, Loader, Sequences, Split, Statistics,
+    DataSet, Examples, HostBatch, HostTokens, ImageSize, Key, LabelledImages, Loader, Sequences, Split,
+    Statistics,
 };
 
 use crate::{
@@ -188,7 +189,7 @@ impl TrainingData {
         let images = Arc::new(set.train()?);
         let statistics = Statistics::of(&images);
         let facts = Facts {
-            size: [images.rows(), images.cols()],
+            size: images.size(),
             classes: set.class_names(),
             mean: statistics.mean as f32,
             std: statistics.std as f32,
@@ -243,16 +244,16 @@ impl TrainingData {
 }
 
 /// Finds out before a long training whether its test can be done: by the header alone, no image is read.
-pub(crate) fn check_test_header(set: &DataSet, [rows, cols]: [usize; 2]) -> Result<()> {
+pub(crate) fn check_test_header(set: &DataSet, size: ImageSize) -> Result<()> {
     let [_, _, images, _] = set.paths();
-    let found = mnist_data::idx::read_dims(images)?;
-    match found[..] {
-        [count, r, c] if count > 0 && [r, c] == [rows, cols] => Ok(()),
-        _ => Err(TrainError::Damaged {
-            path: images.clone(),
-            reason: format!("its dimensions are {found:?}; wanted some images of {rows} x {cols}"),
-        }),
+    let (count, found) = set.test_size()?;
+    if count > 0 && found == size {
+        return Ok(());
     }
+    Err(TrainError::Damaged {
+        path: images.clone(),
+        reason: format!("it has {count} images of {found}; wanted some of {size}"),
+    })
 }
 
 /// Places, among training examples with these labels, of those whose labels are known, where that is not all: each

@@ -97,13 +97,10 @@ fn read(
         SplitName::Train => split(&saved.run, &images)?.train,
         SplitName::Valid => split(&saved.run, &images)?.valid,
     };
-    if [images.rows(), images.cols()] != saved.facts.size {
+    if images.size() != saved.facts.size {
+        let (found, wanted) = (images.size(), saved.facts.size);
         return Err(TrainError::Settings(format!(
-            "the data have images of {}x{} pixels, the model is made for {}x{}",
-            images.rows(),
-            images.cols(),
-            saved.facts.size[0],
-            saved.facts.size[1]
+            "the data have images of {found}, the model is made for {wanted}"
         )));
     }
     if let (Some(task), Some(Coder::Images(patches))) = (task, coder) {
@@ -205,9 +202,9 @@ pub fn worst_mistakes(
             (truth != predicted).then_some(())?;
             Some(Mistake {
                 index: i,
+                file: images.file(i).map(str::to_owned),
                 pixels: images.image(i)?.to_vec(),
-                rows: images.rows(),
-                cols: images.cols(),
+                size: images.size(),
                 truth: name(truth),
                 predicted: name(predicted),
                 probability: probability(predicted)?,

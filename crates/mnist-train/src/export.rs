@@ -89,7 +89,7 @@ impl<'a> Export<'a> {
             return Err(no("this run was trained by squared error, so it gives no logits".into()));
         }
         crate::publish::finished(dir)?;
-        let graph = Graph::classifier(&run.net, &run.nets)?;
+        let graph = Graph::classifier(&run.net, &run.nets, saved.facts.size.channels)?;
         let path = dir.model();
         let mut named: Tensors = BTreeMap::new();
         for (name, tensor) in foreign::read(&path)? {
@@ -127,13 +127,12 @@ impl<'a> Export<'a> {
         };
         let script = if format == Format::Onnx { ("check.py", CHECK) } else { ("load.py", LOADER) };
         let saved = self.saved;
-        let [height, width] = saved.facts.size;
         let config = Config {
             format: 1,
             net: &saved.run.net,
             objective: &saved.run.objective,
             classes: &saved.facts.classes,
-            input: Input { shape: [1, height, width], pixels: "0 (paper) to 1 (ink)" },
+            input: Input { shape: saved.facts.size.dims(), pixels: pixels(saved) },
             layers: &self.layers,
             provenance: &saved.provenance,
         };
@@ -155,6 +154,11 @@ impl<'a> Export<'a> {
         };
         weights::serialize(&self.tensors.iter().map(bytes).collect(), None, out)
     }
+}
+
+/// What the numbers of an image mean.
+fn pixels(saved: &SavedRun) -> &'static str {
+    if saved.facts.size.is_colour() { "0 to 1; red, green, blue" } else { "0 (paper) to 1 (ink)" }
 }
 
 fn json(value: &impl Serialize, out: &Path) -> Result<Vec<u8>> {

@@ -19,9 +19,7 @@ use burn::{
     },
 };
 use mnist_data::{Binarise, digest::sha256_hex};
-use mnist_model::{
-    blocks::LoraConfig, nets::Resnet18Config, parameters::Parameter, token_net::TokenNetSettings,
-};
+use mnist_model::{blocks::LoraConfig, parameters::Parameter, token_net::TokenNetSettings};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -292,7 +290,7 @@ impl Source {
         let torchvision = saved.is_none() && foreign::is_torchvision(&named);
         if torchvision {
             let damaged = |reason| TrainError::Damaged { path: path.to_path_buf(), reason };
-            named = foreign::from_torchvision(named, Resnet18Config::default().channels).map_err(damaged)?;
+            named = foreign::from_torchvision(named).map_err(damaged)?;
         }
         let tensors: BTreeMap<_, _> =
             named.into_iter().map(|(name, tensor)| (name, (tensor.shape, tensor.values))).collect();
@@ -464,7 +462,7 @@ impl Source {
                 let values = match Adaptation::of(inside(&p.path), shape, &p.shape) {
                     Some(how) if *shape != p.shape => {
                         let fresh: Vec<f32> = fresh.into_data().iter::<f32>().collect();
-                        how.apply(values, &fresh, p.shape.last().copied().unwrap_or(1))
+                        how.apply(values, &fresh, &p.shape)
                     }
                     _ => values.clone(),
                 };

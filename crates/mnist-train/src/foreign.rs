@@ -108,23 +108,19 @@ pub fn is_torchvision(named: &Named) -> bool {
 }
 
 /// Tensors of a torchvision ResNet-18 under the names and in the layout of net `resnet18`: the encoder's begin with
-/// `net.Resnet18.`, the last layer's with `head.`. `channels` is that of the stem: 1 sums the published three.
+/// `net.Resnet18.`, the last layer's with `head.`.
 ///
 /// # Errors
 /// A message that names a tensor that is no part of a ResNet-18.
-pub fn from_torchvision(named: Named, channels: usize) -> Result<Named, String> {
-    let graph = Graph::classifier("resnet18", &NetSettings::default()).map_err(|e| e.to_string())?;
+pub fn from_torchvision(named: Named) -> Result<Named, String> {
+    let graph = Graph::classifier("resnet18", &NetSettings::default(), 1).map_err(|e| e.to_string())?;
     let known: BTreeMap<_, _> = graph.tensors().into_iter().map(|t| (t.theirs.clone(), t)).collect();
     let mut ours = Named::new();
     for (name, tensor) in named {
         let Some(Published { ours: new, transposed: turned, .. }) = known.get(&name) else {
             return Err(format!("{name} is not part of a ResNet-18"));
         };
-        let tensor = match name.as_str() {
-            _ if *turned => transposed(tensor).ok_or(format!("{name} is no matrix"))?,
-            "conv1.weight" if channels == 1 => summed(tensor).ok_or("conv1.weight is no bank of kernels")?,
-            _ => tensor,
-        };
+        let tensor = if *turned { transposed(tensor).ok_or(format!("{name} is no matrix"))? } else { tensor };
         let prefix = if new.starts_with("head.") { "" } else { "net.Resnet18." };
         ours.insert(format!("{prefix}{new}"), tensor);
     }
@@ -137,18 +133,4 @@ pub(crate) fn transposed(Values { shape, values }: Values) -> Option<Values> {
     let at = |i: usize| values.get(i % rows.max(1) * cols + i / rows.max(1)).copied();
     let values = (0..rows * cols).map(at).collect::<Option<_>>()?;
     Some(Values { shape: vec![cols, rows], values })
-}
-
-/// Kernels `[outputs, channels, height, width]` for one channel that stands for all.
-fn summed(Values { shape, values }: Values) -> Option<Values> {
-    let &[outputs, channels, height, width] = shape.as_slice() else { return None };
-    let area = height * width;
-    let sum = |i: usize| {
-        let (output, pixel) = (i / area, i % area);
-        (0..channels)
-            .map(|c| values.get((output * channels + c) * area + pixel).copied())
-            .sum::<Option<f32>>()
-    };
-    let values = (0..outputs * area).map(sum).collect::<Option<_>>()?;
-    Some(Values { shape: vec![outputs, 1, height, width], values })
 }

@@ -195,8 +195,9 @@ impl Graph {
         self.blocks(config.blocks.iter().enumerate().flat_map(block).map(|halves| (halves, halves)));
     }
 
-    fn resnet18(&mut self, channels: usize) {
-        if channels > 1 {
+    /// `repeated` says that grey images are read as so many equal channels.
+    fn resnet18(&mut self, repeated: Option<usize>) {
+        if let Some(channels) = repeated {
             self.push(Op::Repeat { channels });
         }
         self.conv("stem", false, 2, 3);
@@ -241,17 +242,19 @@ impl Graph {
         self.push(if config.pool == Pool::Class { Op::First } else { Op::MeanTokens });
     }
 
-    /// A classifier on images whose encoder is the net called `net`.
+    /// A classifier on images of so many channels whose encoder is the net called `net`.
     ///
     /// # Errors
     /// [`TrainError::Settings`] for a net that other programs have no form of.
-    pub(crate) fn classifier(net: &str, nets: &NetSettings) -> Result<Self> {
+    pub(crate) fn classifier(net: &str, nets: &NetSettings, channels: usize) -> Result<Self> {
         let mut graph = Self::default();
         match net {
             "mlp" => graph.mlp(nets.mlp.hidden.len()),
             "cnn" => graph.cnn(&nets.cnn),
             "resnet" => graph.resnet(&nets.resnet),
-            "resnet18" => graph.resnet18(nets.resnet18.channels),
+            "resnet18" => {
+                graph.resnet18((channels < nets.resnet18.channels).then_some(nets.resnet18.channels))
+            }
             "vit" => graph.vit(&nets.vit),
             "pytorch_example_cnn" => graph.pytorch_example(),
             other => {

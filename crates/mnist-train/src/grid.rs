@@ -1,8 +1,12 @@
 //! Images side by side as a PNG.
 
 use burn::tensor::backend::Backend;
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
-use mnist_data::{Examples, Loader};
+use image::{
+    ExtendedColorType, ImageEncoder, ImageError,
+    codecs::png::PngEncoder,
+    error::{ParameterError, ParameterErrorKind},
+};
+use mnist_data::{Examples, ImageSize, Loader};
 use mnist_model::objectives::{Objective, Picture};
 
 use crate::{evaluate, plot::PlotError};
@@ -34,28 +38,61 @@ pub fn of<B: Backend, M: Objective<B>>(
 /// # Errors
 /// [`PlotError`] if it cannot be encoded.
 pub fn png<B: Backend>(picture: Picture<B>) -> Result<Vec<u8>, PlotError> {
-    let [count, _channels, height, width] = picture.images.dims();
+    let [count, channels, height, width] = picture.images.dims();
+    let size = ImageSize { channels, height, width };
     let pixels: Vec<f32> = picture.images.into_data().iter::<f32>().collect();
-    let tiles = pixels.chunks_exact((height * width).max(1));
+    let tiles = pixels.chunks_exact(size.values().max(1));
     let scale = if height.max(width) < SMALL { 2 } else { 1 };
     let columns = picture.columns.clamp(1, count.max(1));
     let step = [height, width].map(|side| side * scale + GAP);
-    let size = [count.div_ceil(columns) * step[0] + GAP, columns * step[1] + GAP];
-    let mut canvas = vec![GREY; size[0] * size[1]];
+    let sides = [count.div_ceil(columns) * step[0] + GAP, columns * step[1] + GAP];
+    let depth = if size.is_colour() { 3 } else { 1 };
+    let mut canvas = vec![GREY; sides[0] * sides[1] * depth];
     for (i, tile) in tiles.enumerate() {
+        let (tile, _) = interleaved(tile, size);
         let corner = [GAP + i / columns * step[0], GAP + i % columns * step[1]];
         for y in 0..height * scale {
-            let start = (corner[0] + y) * size[1] + corner[1];
-            let line = tile.iter().skip(y / scale * width);
-            let line = line.take(width).flat_map(|p| std::iter::repeat_n(p, scale));
+            let start = ((corner[0] + y) * sides[1] + corner[1]) * depth;
+            let line = tile.chunks_exact(depth).skip(y / scale * width);
+            let line = line.take(width).flat_map(|pixel| std::iter::repeat_n(pixel, scale)).flatten();
             for (out, pixel) in canvas.iter_mut().skip(start).zip(line) {
                 *out = (pixel.clamp(0.0, 1.0) * 255.0).round() as u8;
             }
         }
     }
+    Ok(encoded(&canvas, sides, size.is_colour())?)
+}
+
+/// The bytes of a PNG of one image, as it is.
+///
+/// # Errors
+/// [`PlotError`] if these are not the bytes of an image of this size.
+pub fn image(bytes: &[u8], size: ImageSize) -> Result<Vec<u8>, PlotError> {
+    let (pixels, colour) = interleaved(bytes, size);
+    Ok(encoded(&pixels, size.sides(), colour)?)
+}
+
+/// The values of an image pixel by pixel, and whether there are three to each, red, green and blue; one otherwise.
+pub(crate) fn interleaved<T: Copy>(values: &[T], size: ImageSize) -> (Vec<T>, bool) {
+    let area = size.area();
+    let channel = |pixel: usize, channel: usize| values.get(channel * area + pixel).copied();
+    if size.is_colour() {
+        ((0..area).flat_map(|pixel| (0..3).filter_map(move |c| channel(pixel, c))).collect(), true)
+    } else {
+        (values.to_vec(), false)
+    }
+}
+
+/// The bytes of a PNG of this height and width, in colour or grey.
+pub(crate) fn encoded(pixels: &[u8], sides: [usize; 2], colour: bool) -> Result<Vec<u8>, ImageError> {
+    let values = sides[0].saturating_mul(sides[1]).saturating_mul(if colour { 3 } else { 1 });
+    if values != pixels.len() {
+        return Err(ImageError::Parameter(ParameterError::from_kind(ParameterErrorKind::DimensionMismatch)));
+    }
     let mut bytes = Vec::new();
-    let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    PngEncoder::new(&mut bytes).write_image(&canvas, side(size[1]), side(size[0]), ExtendedColorType::L8)?;
+    let [height, width] = sides.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    let kind = if colour { ExtendedColorType::Rgb8 } else { ExtendedColorType::L8 };
+    PngEncoder::new(&mut bytes).write_image(pixels, width, height, kind)?;
     Ok(bytes)
 }
 

@@ -89,7 +89,7 @@ impl Import {
         allow_unused: bool,
     ) -> Result<Model> {
         let published: BTreeMap<_, _> =
-            Graph::classifier(net, nets)?.tensors().into_iter().map(|t| (t.ours.clone(), t)).collect();
+            Graph::classifier(net, nets, 1)?.tensors().into_iter().map(|t| (t.ours.clone(), t)).collect();
         let mut left = self.named.clone();
         let (mut loaded, mut values) = (Vec::new(), Vec::new());
         let (mut missing, mut other) = (Vec::new(), Vec::new());

@@ -51,11 +51,16 @@ pub fn judge<B: Backend>(
     }
     let request = GenerateRequest { count, ..Default::default() };
     let made = sampling::images(maker, &request, Key::new(seed).named("generate"), device)?.images;
-    let [_, _, rows, cols] = made.dims();
+    let [_, channels, rows, cols] = made.dims();
     // In 256 greys, as real images are.
     let pixels: Vec<u8> =
         made.into_data().iter::<f32>().map(|p| (p.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-    let made = Arc::new(LabelledImages::new(rows, cols, classes.len(), pixels, vec![0; count])?);
+    let made = Arc::new(LabelledImages::of_size(
+        [channels, rows, cols].into(),
+        classes.len(),
+        pixels,
+        vec![0; count],
+    )?);
 
     let gaussian = |data: &AnyLoader| -> Result<Gaussian> {
         let found = classifier.features(data, device)?;
@@ -102,7 +107,8 @@ fn nearest<B: Backend>(made: &LabelledImages, train: &Loader, device: &B::Device
         candidates.min_by_key(|other| squared_difference(image, other)).unwrap_or_default()
     });
     let pixels = shown.iter().copied().chain(nearest).flatten().map(|&p| f32::from(p) / 255.0);
-    let data = TensorData::new(pixels.collect::<Vec<_>>(), [2 * shown.len(), 1, made.rows(), made.cols()]);
+    let [channels, rows, cols] = made.size().dims();
+    let data = TensorData::new(pixels.collect::<Vec<_>>(), [2 * shown.len(), channels, rows, cols]);
     let images = Tensor::<B, 4>::from_data(data, device);
     Ok(grid::png(Picture { name: "nearest-training-images", images, columns: shown.len() })?)
 }

@@ -114,12 +114,12 @@ impl<'a> Pictures<'a> {
         let refused = |reason: String| Err(TrainError::Settings(reason));
         let text = "this model reads text: ask with --text";
         let digits = saved.facts.preparation == Preparation::Digit;
-        if digits && saved.facts.size != [side, side] || token_data::is_text(&saved.run) {
-            let [height, width] = saved.facts.size;
+        if digits && saved.facts.size != [side, side].into() || token_data::is_text(&saved.run) {
             return refused(match &saved.facts.tokens {
                 Some(facts) if !facts.images => text.into(),
                 _ => format!(
-                    "this model takes images of {height}x{width} pixels; predict prepares {side}x{side}"
+                    "this model takes images of {}; predict prepares {side}x{side} pixels, grey",
+                    saved.facts.size
                 ),
             });
         }
@@ -139,16 +139,16 @@ impl<'a> Pictures<'a> {
     /// # Errors
     /// [`TrainError::Data`] if these are not whole pictures, or none.
     pub fn loader(&self, pixels: Vec<u8>) -> Result<AnyLoader> {
-        let ([rows, cols], binarise) = (self.saved.facts.size, self.saved.run.data.binarise);
-        let unknown = vec![0; pixels.len() / (rows * cols).max(1)];
-        let images = Arc::new(LabelledImages::new(rows, cols, 1, pixels, unknown)?);
+        let (size, binarise) = (self.saved.facts.size, self.saved.run.data.binarise);
+        let unknown = vec![0; pixels.len() / size.values().max(1)];
+        let images = Arc::new(LabelledImages::of_size(size, 1, pixels, unknown)?);
         let all: Vec<usize> = (0..images.len()).collect();
         if let Some((task, patches)) = &self.tokens {
             let images = Images::new(images).binarise(binarise);
             return Ok(AnyLoader::Tokens(token_data::image_loader(images, all, Arc::clone(patches), *task)?));
         }
         // As many pixels together as 256 images of MNIST have.
-        let together = all.len().min((256 * 784 / (rows * cols).max(1)).max(1));
+        let together = all.len().min((256 * 784 / size.values().max(1)).max(1));
         let loader = Loader::new(images, all, together)?.workers(0).binarise(binarise);
         registry::prepare(&self.saved.run, AnyLoader::Images(loader))
     }

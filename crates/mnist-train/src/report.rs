@@ -7,9 +7,10 @@
 use std::fmt::Write;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use mnist_data::ImageSize;
 
 use crate::{
+    grid,
     metrics::Evaluation,
     plot::{self, Chart, PlotError},
 };
@@ -20,25 +21,15 @@ pub enum ReportError {
     /// A chart could not be drawn.
     #[error(transparent)]
     Plot(#[from] PlotError),
-    /// The picture of a mistake is not `rows * cols` pixels, or has none.
-    #[error("mistake {index}: {found} pixels, wanted {rows} x {cols}")]
+    /// The picture of a mistake has other pixels than its size says, or none.
+    #[error("mistake {index}: {found} bytes, wanted {size}")]
     Pixels {
         /// Position of the example in its split.
         index: usize,
-        /// Pixels found.
+        /// Bytes found.
         found: usize,
-        /// Rows wanted.
-        rows: usize,
-        /// Columns wanted.
-        cols: usize,
-    },
-    /// A picture could not be encoded.
-    #[error("mistake {index}: cannot make its picture: {source}")]
-    Image {
-        /// Position of the example in its split.
-        index: usize,
-        /// What the encoder said.
-        source: image::ImageError,
+        /// Size wanted.
+        size: ImageSize,
     },
 }
 
@@ -68,12 +59,12 @@ pub struct Report<'a> {
 pub struct Mistake {
     /// Position of the example in its split.
     pub index: usize,
-    /// Row-major `[rows, cols]`, 0 paper, 255 ink.
+    /// File that it is from, where that is known.
+    pub file: Option<String>,
+    /// `[channels, rows, cols]`, 0 paper, 255 ink.
     pub pixels: Vec<u8>,
-    /// Height in pixels.
-    pub rows: usize,
-    /// Width in pixels.
-    pub cols: usize,
+    /// Size of the image.
+    pub size: ImageSize,
     /// Name of the true class.
     pub truth: String,
     /// Name of the class given.
@@ -87,7 +78,7 @@ pub struct Mistake {
 /// The page of `report`.
 ///
 /// # Errors
-/// A chart that the pen refuses, or a mistake whose pixels are not `rows * cols`.
+/// A chart that the pen refuses, or a mistake whose pixels are not of its size.
 pub fn html(report: &Report<'_>) -> Result<String, ReportError> {
     let title = escape(report.title);
     let mut page = format!(
@@ -232,11 +223,12 @@ fn mistakes(report: &Report<'_>) -> Result<String, ReportError> {
             cards,
             "<figure><img alt=\"image {index}: a {truth} taken for {predicted}\" src=\"data:image/png;base64,{}\">\
              <figcaption><b>{truth} → {predicted}</b><br>{} for {predicted}<br>{} for {truth}<br>\
-             <small>no. {index}</small></figcaption></figure>",
+             <small>{from}</small></figcaption></figure>",
             STANDARD.encode(picture(m)?),
             percent(f64::from(m.probability)),
             percent(f64::from(m.truth_probability)),
             index = m.index,
+            from = m.file.as_deref().map_or_else(|| format!("no. {}", m.index), escape),
         );
     }
     Ok(format!(
@@ -246,21 +238,13 @@ fn mistakes(report: &Report<'_>) -> Result<String, ReportError> {
     ))
 }
 
-/// `mistake` as a PNG, ink white on black as the model sees it.
+/// `mistake` as a PNG, ink white on black or in its colours, as the model sees it.
 fn picture(mistake: &Mistake) -> Result<Vec<u8>, ReportError> {
-    let &Mistake { index, ref pixels, rows, cols, .. } = mistake;
-    let wrong = ReportError::Pixels { index, found: pixels.len(), rows, cols };
-    if pixels.is_empty() || rows.checked_mul(cols) != Some(pixels.len()) {
-        return Err(wrong);
+    let &Mistake { index, ref pixels, size, .. } = mistake;
+    if pixels.is_empty() || size.values() != pixels.len() {
+        return Err(ReportError::Pixels { index, found: pixels.len(), size });
     }
-    let (Ok(width), Ok(height)) = (u32::try_from(cols), u32::try_from(rows)) else {
-        return Err(wrong);
-    };
-    let mut png = Vec::new();
-    PngEncoder::new(&mut png)
-        .write_image(pixels, width, height, ExtendedColorType::L8)
-        .map_err(|source| ReportError::Image { index, source })?;
-    Ok(png)
+    Ok(grid::image(pixels, size)?)
 }
 
 fn percent(share: f64) -> String {

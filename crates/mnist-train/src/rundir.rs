@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mnist_data::{Preparation, digest::sha256_hex};
+use mnist_data::{ImageSize, Preparation, digest::sha256_hex};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -36,8 +36,8 @@ use crate::{
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    /// Height and width of the images, in pixels.
-    pub size: [usize; 2],
+    /// Size of the images.
+    pub size: ImageSize,
     /// Name of each class.
     pub classes: Vec<String>,
     /// Mean of the training pixels (in 0-1).
@@ -66,8 +66,9 @@ impl Facts {
             let Self { mean, std, .. } = self;
             return Err(format!("pixels have mean {mean} and standard deviation {std}; they have to differ"));
         }
-        if self.size.iter().any(|&n| n == 0 || n > 4096) {
-            return Err(format!("images are {:?} pixels; each side has to be 1 to 4096", self.size));
+        if self.size.sides().iter().any(|&n| n == 0 || n > 4096) || ![1, 3].contains(&self.size.channels) {
+            let wanted = "each side has to be 1 to 4096, in grey or colour";
+            return Err(format!("images are {}; {wanted}", self.size));
         }
         if self.classes.len() < 2 && self.tokens.is_none() {
             return Err(format!("there are {} classes; it takes two to tell apart", self.classes.len()));
@@ -430,7 +431,7 @@ mod tests {
         SavedRun {
             run: Run::default(),
             facts: Facts {
-                size: [28, 28],
+                size: [28, 28].into(),
                 classes: vec!["0".into(), "1".into()],
                 mean: 0.1307,
                 std: 0.3081,

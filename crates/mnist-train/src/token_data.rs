@@ -8,7 +8,8 @@
 use std::{path::Path, sync::Arc};
 
 use mnist_data::{
-    Binarise, DataSet, Images, Key, Loader, Patches, Sequences, Split, Stream, Task, Text, Tokeniser,
+    Binarise, DataSet, ImageSize, Images, Key, Loader, Patches, Sequences, Split, Stream, Task, Text,
+    Tokeniser,
     digest::sha256_hex,
     punctuation::{self, Marked},
     text::{self, Passage},
@@ -223,7 +224,7 @@ fn load_text(run: &Run, task: Task, data_dir: Option<&Path>, given: Option<&Give
         _ => text.classes,
     };
     let facts = Facts {
-        size: [1, 1],
+        size: [1, 1].into(),
         classes,
         mean: 0.0,
         std: 1.0,
@@ -234,14 +235,14 @@ fn load_text(run: &Run, task: Task, data_dir: Option<&Path>, given: Option<&Give
             images: false,
         }),
     };
-    let classes = facts.classes.len() as u8;
     let labels = train.source().labels();
-    let there = |class: u8| train.indices().iter().any(|&index| labels[index] == class);
-    if let (Task::Class { .. }, Some(missing)) = (task, (0..classes).find(|&class| !there(class))) {
+    let there =
+        |class: usize| train.indices().iter().any(|&i| labels.get(i).map(|&l| usize::from(l)) == Some(class));
+    let missing = facts.classes.iter().enumerate().find(|(class, _)| !there(*class));
+    if let (Task::Class { .. }, Some((_, missing))) = (task, missing) {
+        let limit = run.data.limit;
         return Err(TrainError::Settings(format!(
-            "data.limit is {}: no training example is of the {}",
-            run.data.limit,
-            facts.classes[usize::from(missing)]
+            "data.limit is {limit}: no training example is of the {missing}"
         )));
     }
     finish(run, task, [train, valid], facts, text.digest, &Coder::Text(tokeniser))
@@ -273,8 +274,15 @@ fn load_images(
 ) -> Result<TrainingData> {
     let set = DataSet::open(&run.data.name, data_dir)?;
     let images = Arc::new(set.train()?);
-    let size = [images.rows(), images.cols()];
+    let size = images.size();
     check_test_header(&set, size)?;
+    if size.is_colour() {
+        return Err(TrainError::Settings(format!(
+            "the data have images of {size}; {} reads tokens, which are made of grey images only: import the set again \
+             with --channels 1",
+            run.objective
+        )));
+    }
     let Split { train, valid } = split(run, &images)?;
     let (TokenSettings { patch, codebook, .. }, binarise) = (&run.tokens, run.data.binarise);
     let (patch, codebook) = (*patch, *codebook);
@@ -287,7 +295,7 @@ fn load_images(
                 "has to be dynamic or static where tokens.codebook is 0: only black and white is lossless";
             return Err(TrainError::Settings(format!("data.binarise is none; it {wanted}")));
         }
-        Patches::lossless(size, patch).map_err(named)?
+        Patches::lossless(size.sides(), patch).map_err(named)?
     } else if task == Task::Next {
         return Err(TrainError::Settings(format!(
             "tokens.codebook is {codebook}; a language model of images wants 0, lossless tokens: only their likelihood is one of images"
@@ -320,7 +328,7 @@ fn load_images(
 }
 
 /// The patches of a model to start from, if a run's settings say the same of them.
-fn given_patches(run: &Run, size: [usize; 2], given: &Given) -> Result<Patches> {
+fn given_patches(run: &Run, size: ImageSize, given: &Given) -> Result<Patches> {
     let refused = |reason: String| Err(TrainError::Settings(reason));
     let Coder::Images(patches) = &given.coder else {
         return refused("the model to start from reads text, not images as tokens".into());
@@ -333,10 +341,10 @@ fn given_patches(run: &Run, size: [usize; 2], given: &Given) -> Result<Patches> 
             own.patch, own.codebook
         ));
     }
-    if patches.size() != size {
-        let [[height, width], [rows, cols]] = [size, patches.size()];
+    let wanted = ImageSize::from(patches.size());
+    if size != wanted {
         return refused(format!(
-            "the data have images of {height}x{width} pixels, the model to start from reads {rows}x{cols} as tokens"
+            "the data have images of {size}, the model to start from reads such of {wanted} as tokens"
         ));
     }
     Ok((**patches).clone())

@@ -133,10 +133,8 @@ impl Measure<'_> {
         const SEED: u64 = 1;
         let (made_for, size) = (&judge_saved.facts.size, &self.saved.facts.size);
         if made_for != size {
-            let message = format!(
-                "--features: {} is made for images of {made_for:?} pixels, not {size:?}",
-                judge_dir.name()
-            );
+            let message =
+                format!("--features: {} is made for images of {made_for}, not of {size}", judge_dir.name());
             return Err(UsageError(message).into());
         }
         let classifier = load_model::<B>(judge_dir, judge_saved, device)?;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod import;
+mod own;
 
 use std::{
     fs,
@@ -625,76 +626,4 @@ fn a_killed_pipeline_goes_on_to_the_same_report() {
     fs::write(file, PIPELINE.replace("from = \"pretrained\"", "from = \"scratch\"")).unwrap();
     let error = home.fails(2, &["pipeline", file]);
     assert!(error.contains("stage finetuned: there is no stage scratch before it"), "{error}");
-}
-
-/// Bars that lie and bars that stand, each a little elsewhere.
-fn bars(dir: &Path) {
-    for (class, lies) in [("lying", true), ("standing", false)] {
-        fs::create_dir_all(dir.join(class)).unwrap();
-        for i in 0..60u32 {
-            let inside = |x: u32, y: u32| {
-                let (along, across) = if lies { (x, y) } else { (y, x) };
-                (2 + i % 5..18 + i % 7).contains(&along) && (6 + i % 9..9 + i % 9).contains(&across)
-            };
-            let grey = |x, y| Luma([if inside(x, y) { 220 } else { 20 + (i % 30) as u8 }]);
-            GrayImage::from_fn(32, 24, grey).save(dir.join(class).join(format!("{i}.png"))).unwrap();
-        }
-    }
-}
-
-#[test]
-fn pictures_of_ones_own_are_imported_trained_on_and_predicted() {
-    let home = Home::new();
-    let photos = home.0.path().join("photos");
-    bars(&photos);
-    let data = home.0.path().join("data").display().to_string();
-    let photos = photos.display().to_string();
-    let told = home.ok(&["data", "import", &photos, "--name", "bars", "--data-dir", &data]);
-    for words in [" to test, 24x32 pixels", "lying: ", "--data bars"] {
-        assert!(told.contains(words), "{told}");
-    }
-    assert!(
-        home.ok(&["data", "verify", "--data", "bars", "--data-dir", &data]).contains("as they were imported")
-    );
-    assert!(home.ok(&["data", "info", "--data", "bars", "--data-dir", &data]).contains("standing"));
-    for split in ["train", "valid", "test"] {
-        home.ok(&["data", "show", "--data", "bars", "--data-dir", &data, "--count", "1", "--split", split]);
-    }
-    let again = home.run(&["data", "import", &photos, "--name", "bars", "--data-dir", &data]);
-    assert!(!again.status.success() && stderr(&again).contains("choose another name"), "{}", stderr(&again));
-
-    // By its path: imported, kept under a name of its contents, a tenth of it validates.
-    let settings = ["net=mlp", "mlp.hidden=[16]", "batch_size=8", "augment.rotation=0"];
-    let settings: Vec<&str> = settings.iter().flat_map(|s| ["--set", s]).collect();
-    let train = ["train", "--data", &photos, "--epochs", "6", "--name", "b", "--data-dir", &data];
-    let said = home.run(&[&train[..], &settings].concat());
-    assert!(said.status.success(), "{}", stderr(&said));
-    assert!(stderr(&said).contains("kept as the data set own-photos-"), "{}", stderr(&said));
-    let run: toml::Table = toml::from_str(&String::from_utf8(home.file("b", "run.toml")).unwrap()).unwrap();
-    let validation = run["data"]["validation"].as_integer().unwrap();
-    assert!((8..=11).contains(&validation), "a tenth of what does not test: {validation}");
-    assert_eq!(run["model"]["preparation"].as_str(), Some("middle"));
-    let figures: Value = serde_json::from_slice(&home.file("b", "evaluation.json")).unwrap();
-    assert!(figures["accuracy"].as_f64().unwrap() > 0.9, "{figures}");
-
-    // A picture of another size, cut and scaled as the others were.
-    let wide = home.0.path().join("wide.png");
-    GrayImage::from_fn(128, 48, |x, y| Luma([if x > 36 && x < 92 && y > 18 && y < 26 { 220 } else { 25 }]))
-        .save(&wide)
-        .unwrap();
-    let answer = home.ok(&["predict", "b", "--json", wide.to_str().unwrap()]);
-    let answer: Value = serde_json::from_str(&answer).unwrap();
-    assert_eq!(answer["label"], "lying");
-
-    for (args, code, words) in [
-        (&["train", "--data", "no/such/folder"][..], 2, "no/such/folder"),
-        (&["data", "import", "no/such", "--name", "x"], 1, "no/such"),
-        (&["data", "import", &photos, "--name", "../x"], 2, "letters, digits"),
-        (&["data", "import", &photos, "--name", "mnist"], 2, "a known data set"),
-        (&["data", "import", &photos, "--name", "x", "--size", "big"], 2, "28x28"),
-        (&["data", "import", &photos, "--name", "x", "--size", "9999x9999"], 1, "512x512"),
-    ] {
-        let said = home.fails(code, args);
-        assert!(said.contains(words), "{args:?}: {said}");
-    }
 }

@@ -1,4 +1,5 @@
-//! A table with a row for each image, as Kaggle has MNIST: `label,pixel0,pixel1,...`, ink high.
+//! A table with a row for each image, as Kaggle has MNIST: `label,pixel0,pixel1,...`, ink high; of colour images all of
+//! red, then green, then blue.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,7 @@ use crate::{
     error::{DataError, Result},
     manifest::Preparation,
     scan,
+    size::ImageSize,
 };
 
 /// Most bytes of a line.
@@ -38,14 +40,22 @@ pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Own> {
     let Some(label) = columns.iter().position(|name| name.eq_ignore_ascii_case("label")) else {
         return Err(wrong("no column `label` in the first line".into(), "label,pixel0,pixel1,..."));
     };
-    let area = columns.len() - 1;
+    let values = columns.len() - 1;
+    let channels = wanted.channels.unwrap_or(1);
+    let area = if values.is_multiple_of(channels) { values / channels } else { 0 };
     let size = match wanted.size {
         Some(size) if size[0] * size[1] == area => size,
         Some([height, width]) => {
-            return Err(wrong(format!("{area} pixels in a row"), &format!("{height} x {width}")));
+            return Err(wrong(
+                format!("{values} numbers in a row"),
+                &format!("{channels} x {height} x {width}"),
+            ));
         }
         None if area > 0 && area.isqrt().pow(2) == area => [area.isqrt(); 2],
-        None => return Err(wrong(format!("{area} pixels in a row"), "a square number of them, or --size")),
+        None => {
+            let want = format!("{channels} times a square number, or --size");
+            return Err(wrong(format!("{values} numbers in a row"), &want));
+        }
     };
     let mut rows: Vec<(String, Vec<u8>, usize)> = Vec::new();
     let mut number = 1;
@@ -55,7 +65,7 @@ pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Own> {
             continue;
         }
         let mut name = None;
-        let mut pixels = Vec::with_capacity(area);
+        let mut pixels = Vec::with_capacity(values);
         for (column, value) in line.split(',').enumerate() {
             let value = value.trim().trim_matches('"');
             if column == label {
@@ -66,10 +76,10 @@ pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Own> {
                 pixels.push(pixel.map_err(|_| wrong(format!("{value:?} in line {number}"), &wanted))?);
             }
         }
-        let Some(name) = name.filter(|name| !name.is_empty() && pixels.len() == area) else {
+        let Some(name) = name.filter(|name| !name.is_empty() && pixels.len() == values) else {
             return Err(wrong(
                 format!("{} pixels and a label in line {number}", pixels.len()),
-                &format!("{area} and one"),
+                &format!("{values} and one"),
             ));
         };
         rows.push((name, pixels, number));
@@ -89,6 +99,7 @@ pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Own> {
         from: format!("line {number}"),
     });
     let found = found.collect();
-    let preparation = if size == [scan::SIDE; 2] { Preparation::Digit } else { Preparation::Middle };
+    let size = ImageSize { channels, ..size.into() };
+    let preparation = if size == [scan::SIDE; 2].into() { Preparation::Digit } else { Preparation::Middle };
     collected(path, classes.clone(), size, found, wanted, Vec::new(), preparation)
 }

@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use image::{Rgb, RgbImage};
 use mnist_data::{
-    DataError, DataSet, Preparation,
-    own::{Own, Wanted},
+    DataError, DataSet, ImageSize, Preparation,
+    own::{Own, Wanted, prepared},
 };
 
 /// A picture of one colour with a dot, which makes it another one.
@@ -35,12 +35,18 @@ fn a_folder_for_each_class_becomes_a_set() {
     fs::write(dir.join("cats/.hidden.png"), "no picture").unwrap();
     fs::write(dir.join("cats/notes.txt"), "no picture").unwrap();
     fs::copy(dir.join("cats/1.png"), dir.join("cats/again.png")).unwrap();
-    let own = Own::read(&dir, Wanted::default()).unwrap();
+    let grey = Wanted { channels: Some(1), ..Wanted::default() };
+    let own = Own::read(&dir, grey).unwrap();
     assert_eq!(own.classes, ["cats", "dogs and more"]);
     assert_eq!([own.train.rows(), own.train.cols()], [6, 8]);
     assert_eq!(own.train.len() + own.test.len(), 20);
     assert!(own.test.len() >= 2, "one of each class at least");
     assert_eq!(own.left_out.len(), 2, "{:?}", own.left_out);
+    let classes: Vec<&str> =
+        (0..own.train.len()).map(|i| own.train.file(i).unwrap().split('/').next().unwrap()).collect();
+    let labelled =
+        classes.iter().zip(own.train.labels()).all(|(name, label)| own.classes[*label as usize] == *name);
+    assert!(labelled && !classes.is_sorted() && classes.contains(&"cats"), "all classes, mixed: {classes:?}");
     // Rec. 709: 0.2126 * 10 + 0.7152 * 20 + 0.0722 * 30 = 18.6
     let cat = own.train.images().next().unwrap();
     assert!(cat.iter().filter(|p| **p == 19 || **p == 18).count() == 47, "{cat:?}");
@@ -57,19 +63,20 @@ fn a_folder_for_each_class_becomes_a_set() {
     let other = home.path().join("other");
     two_classes(&other);
     fs::rename(other.join("cats/1.png"), other.join("cats/z.png")).unwrap();
-    let again = Own::read(&other, Wanted::default()).unwrap();
-    assert_eq!((again.digest(), again.test), (own.digest(), own.test));
+    let again = Own::read(&other, grey).unwrap();
+    assert_eq!(again.digest(), own.digest());
+    assert!(again.test.images().eq(own.test.images()));
 
     // A folder that grows leaves on its side what was there, at any size.
     for i in 10..60 {
         picture(&other.join(format!("cats/{i}.png")), [6, 8], [i as u8, 20, 30], i % 48);
         picture(&other.join(format!("dogs and more/{i}.png")), [6, 8], [200, 200, i as u8], i % 48);
     }
-    let few = Own::read(&other, Wanted { test: 0.5, ..Wanted::default() }).unwrap();
+    let few = Own::read(&other, Wanted { test: 0.5, ..grey }).unwrap();
     for i in 60..120 {
         picture(&other.join(format!("cats/{i}.png")), [6, 8], [i as u8, 20, 30], i % 48);
     }
-    let more = Own::read(&other, Wanted { test: 0.5, ..Wanted::default() }).unwrap();
+    let more = Own::read(&other, Wanted { test: 0.5, ..grey }).unwrap();
     let known: Vec<&[u8]> = more.train.images().collect();
     assert!(few.train.images().all(|image| known.contains(&image)));
     assert!(few.test.images().all(|image| !known.contains(&image)));
@@ -92,10 +99,62 @@ fn parts_train_and_test_are_taken_as_they_are_and_scaled() {
             picture(&home.path().join(format!("{side}/b/{i}.png")), [30, 30], [99, 99, 99], 450 + 7 * seed);
         }
     }
-    let own = Own::read(home.path(), Wanted { size: Some([10, 12]), ..Wanted::default() }).unwrap();
-    assert_eq!((own.train.len(), own.test.len(), own.train.area()), (6, 4, 120));
+    let wanted = Wanted { size: Some([10, 12]), channels: Some(1), ..Wanted::default() };
+    let own = Own::read(home.path(), wanted).unwrap();
+    assert_eq!((own.train.len(), own.test.len(), own.train.values()), (6, 4, 120));
     let usual = Own::read(home.path(), Wanted::default()).unwrap();
     assert_eq!([usual.train.rows(), usual.train.cols()], [28, 28], "pictures of several sizes");
+}
+
+#[test]
+fn pictures_with_colour_keep_it_one_channel_after_the_other() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("pets");
+    two_classes(&dir);
+    let own = Own::read(&dir, Wanted::default()).unwrap();
+    assert_eq!(own.train.size(), ImageSize::from([3, 6, 8]));
+    let cat = own.train.images().next().unwrap();
+    let count = |channel: usize, value| cat[48 * channel..][..48].iter().filter(|p| **p == value).count();
+    let found = [count(0, 10), count(0, 255), count(1, 20), count(1, 0), count(2, 30), count(2, 0)];
+    assert_eq!(found, [47, 1, 47, 1, 47, 1]);
+
+    let set = home.path().join("sets/pets");
+    own.write(&set).unwrap();
+    let opened = DataSet::open("pets", Some(&home.path().join("sets"))).unwrap();
+    assert_eq!((opened.train().unwrap(), opened.test().unwrap()), (own.train.clone(), own.test.clone()));
+    assert_eq!(opened.test_size().unwrap(), (own.test.len(), own.test.size()));
+    let prepared = prepared(&dir.join("cats/3.png"), own.train.size()).unwrap();
+    assert!(own.train.images().chain(own.test.images()).any(|image| image == prepared));
+    // Four files in colour are a set as they are.
+    let again = Own::read(&set, Wanted::default()).unwrap();
+    assert_eq!(again.train, own.train);
+    assert!(refused(&set, Wanted { channels: Some(1), ..Wanted::default() }).contains("6x8 pixels, colour"));
+    // In grey each picture is on the same side.
+    let grey = Own::read(&dir, Wanted { channels: Some(1), ..Wanted::default() }).unwrap();
+    assert_eq!((grey.train.len(), grey.test.len()), (own.train.len(), own.test.len()));
+
+    // A tint is none: a picture of pencil on yellowish paper.
+    let plain = home.path().join("plain");
+    for i in 0..4 {
+        for (class, paper) in [("a", [250, 245, 240]), ("b", [200, 200, 190])] {
+            let path = plain.join(format!("{class}/{i}.png"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let mut image = RgbImage::from_pixel(8, 6, Rgb(paper));
+            image.put_pixel(i, 0, Rgb([30, 30, 30]));
+            image.save(path).unwrap();
+        }
+    }
+    assert_eq!(Own::read(&plain, Wanted::default()).unwrap().train.size(), ImageSize::from([6, 8]));
+    let asked = Own::read(&plain, Wanted { channels: Some(3), ..Wanted::default() }).unwrap();
+    assert_eq!(asked.train.size(), ImageSize::from([3, 6, 8]));
+
+    let table = home.path().join("colours.csv");
+    let rows: String =
+        (0..4).map(|i| format!("{},{}\n", i % 2, [i; 12].map(|n| n.to_string()).join(","))).collect();
+    fs::write(&table, format!("label{}\n{rows}", ",p".repeat(12))).unwrap();
+    let own = Own::read(&table, Wanted { channels: Some(3), test: 0.5, ..Wanted::default() }).unwrap();
+    assert_eq!(own.train.size(), ImageSize::from([3, 2, 2]));
+    assert!(refused(&table, Wanted::default()).contains("12 numbers in a row"));
 }
 
 #[test]
@@ -107,11 +166,11 @@ fn a_table_is_read_as_kaggle_has_it() {
     let head = format!("label,{}\n", (0..9).map(|i| format!("pixel{i}")).collect::<Vec<_>>().join(","));
     fs::write(&path, format!("{head}{rows}\n")).unwrap();
     let own = Own::read(&path, Wanted { test: 0.5, ..Wanted::default() }).unwrap();
-    assert_eq!((own.classes.clone(), own.train.area()), (vec!["9".into(), "10".into()], 9));
+    assert_eq!((own.classes.clone(), own.train.values()), (vec!["9".into(), "10".into()], 9));
     assert_eq!(own.train.len() + own.test.len(), 6);
     for (text, words) in [
         ("a,b\n1,2\n".to_string(), "no column `label`"),
-        ("label,a,b\n1,2,3\n".into(), "2 pixels in a row"),
+        ("label,a,b\n1,2,3\n".into(), "2 numbers in a row"),
         (format!("{head}1,2,3\n"), "2 pixels and a label in line 2"),
         (format!("{head}{}1,1,2,3,4,5,6,7,8,256\n", row("1", 3)), "\"256\" in line 3"),
         (format!("{head}{}", row("1", 3)), "1 classes (1)"),
@@ -131,7 +190,8 @@ fn what_makes_no_set_is_refused() {
     assert!(refused(&dir.join("nowhere"), Wanted::default()).contains("cannot read"));
     assert!(refused(dir, Wanted::default()).contains("0 classes"));
     two_classes(dir);
-    assert!(refused(dir, Wanted { size: Some([2, 900]), test: 0.1 }).contains("2x900"));
+    assert!(refused(dir, Wanted { size: Some([2, 900]), ..Wanted::default() }).contains("2x900"));
+    assert!(refused(dir, Wanted { channels: Some(2), ..Wanted::default() }).contains("1 (grey) or 3"));
     assert!(refused(dir, Wanted { test: 1.0, ..Wanted::default() }).contains("share that tests"));
     fs::copy(dir.join("cats/3.png"), dir.join("dogs and more/cat.png")).unwrap();
     assert!(refused(dir, Wanted::default()).contains("the same picture"));

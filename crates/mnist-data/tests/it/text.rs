@@ -50,6 +50,44 @@ fn what_is_no_text_is_refused_and_other_texts_are_split() {
     assert!(text.valid.iter().chain(&text.test).all(|p| !train.contains(&p.text)));
 }
 
+#[test]
+fn a_folder_of_texts_for_each_class_is_a_set_with_classes() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = home.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let lines =
+        |word: &str, count: usize| (0..count).map(|i| format!("{word} number {i}\n")).collect::<String>();
+    let refused = || Text::open(Some(home.path()), None).unwrap_err().to_string();
+    write("sea/one.txt", lines("wave", 90));
+    assert!(refused().contains("1 folders with .txt files"), "{}", refused());
+    write("land/b.txt", lines("tree", 200));
+    write("land/a.txt", lines("hill", 100));
+    write("land/.notes/x.txt", "left out".into());
+    write("land/picture.png", "left out".into());
+    let text = Text::open(Some(home.path()), None).unwrap();
+    assert_eq!(text.classes, ["land", "sea"]);
+    let sizes = [&text.train, &text.valid, &text.test].map(Vec::len);
+    assert_eq!(sizes.iter().sum::<usize>(), 390);
+    assert!(sizes[1] > 15 && sizes[2] > 25, "{sizes:?}");
+    for split in [&text.train, &text.valid, &text.test] {
+        assert!(split.iter().all(|p| (p.label == 1) == p.text.starts_with("wave")));
+        assert!(split.iter().any(|p| p.label == 1) && split.iter().any(|p| p.label == 0));
+    }
+    let labels: Vec<i32> = text.train.iter().map(|p| p.label).collect();
+    assert!(labels[..100].contains(&0) && labels[..100].contains(&1), "all classes, mixed");
+    // A line more leaves the others where they are; the digest is of names and contents.
+    write("sea/two.txt", "one wave more\n".into());
+    let more = Text::open(Some(home.path()), None).unwrap();
+    assert!(text.test.iter().all(|p| more.test.contains(p)) && more.digest != text.digest);
+    write("sky/few.txt", lines("cloud", 2));
+    assert!(refused().contains("no passage of sky to"), "{}", refused());
+    write("all.txt", lines("with a file in the folder it is one text", 4000));
+    assert_eq!(Text::open(Some(home.path()), None).unwrap().classes, ["text"]);
+}
+
 fn first(sequences: Sequences, epoch: usize, size: usize) -> HostTokens {
     let all = (0..mnist_data::loader::Source::len(&sequences)).collect();
     let loader = Loader::of(sequences, all, size).unwrap().seed(1).workers(0);

@@ -9,6 +9,7 @@ use burn::{
     module::Module,
     tensor::{Tensor, backend::Backend},
 };
+use mnist_data::ImageSize;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
@@ -52,11 +53,11 @@ impl Default for CnnConfig {
 }
 
 impl CnnConfig {
-    /// Whether these settings make a net for images of `size` = `[height, width]`.
+    /// Whether these settings make a net for images of `size`.
     ///
     /// # Errors
     /// A message that names the setting.
-    pub fn check(&self, size: [usize; 2]) -> Result<(), String> {
+    pub fn check(&self, size: ImageSize) -> Result<(), String> {
         at_least_one("channels", &self.channels)?;
         if !(1..=MOST_CONVOLUTIONS).contains(&self.convolutions) {
             return Err(format!(
@@ -74,16 +75,14 @@ impl CnnConfig {
                 self.channels.len()
             ));
         }
-        let [height, width] = self.map_size(size);
+        let [height, width] = self.map_size(size.sides());
         if height == 0 || width == 0 {
             return Err(format!(
-                "`channels` has {} stages that each halve the image; {}x{} pixels do not last that long",
-                self.channels.len(),
-                size[0],
-                size[1]
+                "`channels` has {} stages that each halve the image; {size} do not last that long",
+                self.channels.len()
             ));
         }
-        let mut inputs = 1;
+        let mut inputs = size.channels;
         for (&outputs, kernel) in self.channels.iter().zip(&self.kernels) {
             not_absurd(kernel.pow(2).saturating_mul(outputs).saturating_mul(inputs.max(outputs)))?;
             inputs = outputs;
@@ -91,9 +90,9 @@ impl CnnConfig {
         not_absurd(inputs.saturating_mul(height * width).saturating_mul(self.width))
     }
 
-    /// A net with fresh weights for images of `size` = `[height, width]`.
-    pub fn init<B: Backend>(&self, size: [usize; 2], device: &B::Device) -> Cnn<B> {
-        let mut inputs = 1;
+    /// A net with fresh weights for images of `size`.
+    pub fn init<B: Backend>(&self, size: ImageSize, device: &B::Device) -> Cnn<B> {
+        let mut inputs = size.channels;
         let mut layers = Vec::with_capacity(self.channels.len() * self.convolutions);
         for (&outputs, &kernel) in self.channels.iter().zip(&self.kernels) {
             for convolution in 1..=self.convolutions {
@@ -107,7 +106,7 @@ impl CnnConfig {
                 inputs = outputs;
             }
         }
-        let [height, width] = self.map_size(size);
+        let [height, width] = self.map_size(size.sides());
         let flat = inputs * height * width;
         Cnn {
             layers,
@@ -153,7 +152,7 @@ impl<B: Backend> Layer<B> {
 
 impl<B: Backend> Encoder<B> for Cnn<B> {
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
-        // [batch, 1, 28, 28], then [batch, channels, height, width]
+        // [batch, 1, 28, 28] for MNIST, then [batch, channels, height, width]
         let maps = self.layers.iter().fold(images, |x, layer| layer.forward(x));
         let flat = maps.flatten(1, 3); // [batch, channels * height * width]
         let features = match &self.features {
@@ -204,7 +203,7 @@ mod tests {
         };
         for pool in [true, false] {
             let device = Default::default();
-            let net: Cnn<Flex> = CnnConfig { pool, ..config.clone() }.init([28, 20], &device);
+            let net: Cnn<Flex> = CnnConfig { pool, ..config.clone() }.init([28, 20].into(), &device);
             let norms = 2 * (3 + 3 + 5 + 5);
             let weights = 25 * (3 + 3 * 3) + 9 * (3 * 5 + 5 * 5) + norms + 5 * 7 * 5 * 7 + 7;
             assert_eq!(parameter_count(&net), weights);
@@ -215,9 +214,9 @@ mod tests {
     #[test]
     fn without_a_width_the_maps_are_the_features() {
         let config = CnnConfig { channels: vec![8, 12, 14], width: 0, ..Default::default() };
-        assert_eq!(config.check([28, 28]), Ok(()));
+        assert_eq!(config.check([28, 28].into()), Ok(()));
         let device = Default::default();
-        let net: Cnn<Flex> = config.init([28, 28], &device);
+        let net: Cnn<Flex> = config.init([28, 28].into(), &device);
         assert_eq!(net.width(), 14 * 9);
         assert_eq!(net.forward(Tensor::zeros([2, 1, 28, 28], &device)).dims(), [2, 14 * 9]);
     }
@@ -225,7 +224,7 @@ mod tests {
     #[test]
     fn no_convolution_in_a_stage_is_named() {
         for convolutions in [0, 17] {
-            let error = CnnConfig { convolutions, ..Default::default() }.check([28, 28]).unwrap_err();
+            let error = CnnConfig { convolutions, ..Default::default() }.check([28, 28].into()).unwrap_err();
             assert!(error.contains(&format!("`convolutions` is {convolutions}")), "{error}");
         }
     }

@@ -1,6 +1,7 @@
 //! An encoder of images: a net of the table, for images of one size, and how it reads their pixels.
 
 use burn::tensor::backend::Backend;
+use mnist_data::ImageSize;
 
 use super::{Encoder, Net, NetSettings};
 use crate::blocks::LoraConfig;
@@ -12,8 +13,8 @@ pub struct EncoderConfig {
     pub net: String,
     /// Settings of the nets.
     pub nets: NetSettings,
-    /// Height and width of the images, in pixels.
-    pub size: [usize; 2],
+    /// Size of the images.
+    pub size: ImageSize,
     /// Mean of the training pixels (in 0-1), taken off every pixel that is read.
     pub mean: f32,
     /// Standard deviation of the training pixels (in 0-1), by which they are divided.
@@ -23,9 +24,9 @@ pub struct EncoderConfig {
 }
 
 impl EncoderConfig {
-    /// The net called `net` for images of `size` = `[height, width]`, that reads pixels as they are.
-    pub fn new(net: &str, nets: NetSettings, size: [usize; 2]) -> Self {
-        Self { net: net.into(), nets, size, mean: 0.0, std: 1.0, lora: None }
+    /// The net called `net` for images of `size` (of grey ones `[height, width]`), that reads pixels as they are.
+    pub fn new(net: &str, nets: NetSettings, size: impl Into<ImageSize>) -> Self {
+        Self { net: net.into(), nets, size: size.into(), mean: 0.0, std: 1.0, lora: None }
     }
 
     /// Whether these settings make a net.

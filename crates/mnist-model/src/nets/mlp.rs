@@ -7,6 +7,7 @@ use burn::{
     module::Module,
     tensor::{Tensor, backend::Backend},
 };
+use mnist_data::ImageSize;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, share};
@@ -29,14 +30,14 @@ impl Default for MlpConfig {
 }
 
 impl MlpConfig {
-    /// Whether these settings make a net for images of `size` = `[height, width]`.
+    /// Whether these settings make a net for images of `size`.
     ///
     /// # Errors
     /// A message that names the setting.
-    pub fn check(&self, size: [usize; 2]) -> Result<(), String> {
+    pub fn check(&self, size: ImageSize) -> Result<(), String> {
         at_least_one("hidden", &self.hidden)?;
         share("dropout", self.dropout)?;
-        let mut inputs = size[0].saturating_mul(size[1]);
+        let mut inputs = size.values();
         for &outputs in &self.hidden {
             not_absurd(inputs.saturating_mul(outputs))?;
             inputs = outputs;
@@ -44,9 +45,9 @@ impl MlpConfig {
         Ok(())
     }
 
-    /// A net with fresh weights for images of `size` = `[height, width]`.
-    pub fn init<B: Backend>(&self, size: [usize; 2], device: &B::Device) -> Mlp<B> {
-        let mut inputs = size[0] * size[1];
+    /// A net with fresh weights for images of `size`.
+    pub fn init<B: Backend>(&self, size: ImageSize, device: &B::Device) -> Mlp<B> {
+        let mut inputs = size.values();
         let mut hidden = Vec::with_capacity(self.hidden.len());
         for &outputs in &self.hidden {
             hidden.push(hidden_linear(inputs, outputs, device));

@@ -23,6 +23,7 @@ use burn::{
     module::Module,
     tensor::{Tensor, backend::Backend},
 };
+use mnist_data::ImageSize;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::LoraConfig;
@@ -32,7 +33,7 @@ pub trait Encoder<B: Backend>: Module<B> {
     /// Features of a batch of images.
     ///
     /// # Shapes
-    /// - `images`: `[batch, 1, height, width]`, normalised or in 0-1
+    /// - `images`: `[batch, channels, height, width]`, normalised or in 0-1
     /// - returns: `[batch, width]`
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2>;
 
@@ -86,21 +87,21 @@ macro_rules! nets {
             ///
             /// # Errors
             /// A message: an unknown name, a width of 0, more halvings than the image has pixels.
-            pub fn check(&self, name: &str, size: [usize; 2]) -> Result<(), String> {
+            pub fn check(&self, name: &str, size: ImageSize) -> Result<(), String> {
                 match name {
                     $(stringify!($name) => self.$name.check(size).map_err(|e| format!("{name}: {e}")),)*
                     _ => Err(unknown(name)),
                 }
             }
 
-            /// Makes the net called `name` for images of `size` = `[height, width]`.
+            /// Makes the net called `name` for images of `size`.
             ///
             /// # Errors
             /// As [`NetSettings::check`].
             pub fn init<B: Backend>(
                 &self,
                 name: &str,
-                size: [usize; 2],
+                size: ImageSize,
                 device: &B::Device,
             ) -> Result<Net<B>, String> {
                 self.check(name, size)?;
@@ -163,9 +164,10 @@ mod tests {
     fn every_net_encodes_to_its_width() {
         let device = Default::default();
         for (name, _) in NetSettings::TABLE {
-            for size in [[28, 28], [32, 40]] {
+            for size in [ImageSize::from([28, 28]), [32, 40].into(), [3, 32, 32].into()] {
                 let net = NetSettings::default().init::<Flex>(name, size, &device).unwrap();
-                let features = net.forward(Tensor::ones([3, 1, size[0], size[1]], &device));
+                let [channels, height, width] = size.dims();
+                let features = net.forward(Tensor::ones([3, channels, height, width], &device));
                 assert_eq!(features.dims(), [3, net.width()], "{name}");
             }
         }
@@ -177,7 +179,7 @@ mod tests {
         let bad = |change: fn(&mut NetSettings), name: &str| {
             let mut settings = NetSettings::default();
             change(&mut settings);
-            settings.init::<Flex>(name, [28, 28], &device).err().unwrap()
+            settings.init::<Flex>(name, [28, 28].into(), &device).err().unwrap()
         };
         assert!(bad(|_| (), "vgg").contains("mlp, cnn, resnet, resnet18, vit"));
         assert!(bad(|s| s.mlp.hidden = vec![512, 0], "mlp").contains("hidden"));

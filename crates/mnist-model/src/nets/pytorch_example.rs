@@ -10,6 +10,7 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 use cpu_ops::Conv2dOptions;
+use mnist_data::ImageSize;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd};
@@ -32,28 +33,28 @@ impl Default for PytorchExampleConfig {
 }
 
 impl PytorchExampleConfig {
-    /// Whether these settings make a net for images of `size` = `[height, width]`.
+    /// Whether these settings make a net for images of `size`.
     ///
     /// # Errors
     /// A message that names the setting.
-    pub fn check(&self, size: [usize; 2]) -> Result<(), String> {
+    pub fn check(&self, size: ImageSize) -> Result<(), String> {
         at_least_one("channels", &self.channels)?;
         at_least_one("width", &[self.width])?;
-        if size.iter().any(|&side| side < 6) {
-            return Err(format!("images of {}x{} pixels are too small; 6x6 is the least", size[0], size[1]));
+        if size.sides().iter().any(|&side| side < 6) {
+            return Err(format!("images of {size} are too small; 6x6 is the least"));
         }
         let [first, second] = self.channels;
-        not_absurd(first.saturating_mul(second).saturating_mul(9))?;
-        let [height, width] = map_size(size);
+        not_absurd(first.max(size.channels).saturating_mul(second).saturating_mul(9))?;
+        let [height, width] = map_size(size.sides());
         not_absurd(second.saturating_mul(height * width).saturating_mul(self.width))
     }
 
-    /// A net with fresh weights for images of `size` = `[height, width]`, each at least 6.
-    pub fn init<B: Backend>(&self, size: [usize; 2], device: &B::Device) -> PytorchExample<B> {
+    /// A net with fresh weights for images of `size`, each at least 6.
+    pub fn init<B: Backend>(&self, size: ImageSize, device: &B::Device) -> PytorchExample<B> {
         let [first, second] = self.channels;
-        let [height, width] = map_size(size);
+        let [height, width] = map_size(size.sides());
         PytorchExample {
-            conv1: conv2d([1, first], 3, 1, true, device),
+            conv1: conv2d([size.channels, first], 3, 1, true, device),
             conv2: conv2d([first, second], 3, 1, true, device),
             features: hidden_linear(second * height * width, self.width, device),
         }
@@ -118,6 +119,6 @@ mod tests {
 
     #[test]
     fn images_too_small_are_refused() {
-        assert!(PytorchExampleConfig::default().check([5, 28]).unwrap_err().contains("6x6"));
+        assert!(PytorchExampleConfig::default().check([5, 28].into()).unwrap_err().contains("6x6"));
     }
 }

@@ -8,6 +8,7 @@ use burn::{
     module::Module,
     tensor::{Tensor, backend::Backend},
 };
+use mnist_data::ImageSize;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd};
@@ -30,22 +31,22 @@ impl Default for ResnetConfig {
 }
 
 impl ResnetConfig {
-    /// Whether these settings make a net for images of `size` = `[height, width]`.
+    /// Whether these settings make a net for images of `size`.
     ///
     /// # Errors
     /// A message that names the setting.
-    pub fn check(&self, _size: [usize; 2]) -> Result<(), String> {
+    pub fn check(&self, size: ImageSize) -> Result<(), String> {
         at_least_one("width", &[self.width])?;
         at_least_one("blocks", &self.blocks)?;
         if self.blocks.len() > 6 || self.blocks.iter().any(|&n| n > 64) {
             return Err(format!("`blocks` is {:?}; at most 6 stages of at most 64 blocks", self.blocks));
         }
         let last = self.width.saturating_mul(1 << (self.blocks.len() - 1));
-        not_absurd(last.saturating_mul(last).saturating_mul(9))
+        not_absurd(last.saturating_mul(last.max(size.channels)).saturating_mul(9))
     }
 
     /// A net with fresh weights.
-    pub fn init<B: Backend>(&self, _size: [usize; 2], device: &B::Device) -> Resnet<B> {
+    pub fn init<B: Backend>(&self, size: ImageSize, device: &B::Device) -> Resnet<B> {
         let mut channels = self.width;
         let mut blocks = Vec::new();
         for (stage, &count) in self.blocks.iter().enumerate() {
@@ -57,7 +58,7 @@ impl ResnetConfig {
             }
         }
         Resnet {
-            stem: conv2d([1, self.width], 3, 1, false, device),
+            stem: conv2d([size.channels, self.width], 3, 1, false, device),
             norm: batch_norm(self.width, device),
             blocks,
             width: channels,

@@ -8,6 +8,7 @@ use burn::{
     module::Module,
     tensor::{Tensor, backend::Backend, module::max_pool2d},
 };
+use mnist_data::ImageSize;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one, not_absurd, resnet::BasicBlock};
@@ -35,13 +36,16 @@ impl Default for Resnet18Config {
 }
 
 impl Resnet18Config {
-    /// Whether these settings make a net for images of `size` = `[height, width]`.
+    /// Whether these settings make a net for images of `size`.
     ///
     /// # Errors
     /// A message that names the setting.
-    pub fn check(&self, _size: [usize; 2]) -> Result<(), String> {
+    pub fn check(&self, size: ImageSize) -> Result<(), String> {
         if ![1, 3].contains(&self.channels) {
             return Err(format!("`channels` is {}; it has to be 3 (as published) or 1", self.channels));
+        }
+        if size.is_colour() && size.channels != self.channels {
+            return Err(format!("`channels` is {}; images of {size} take {}", self.channels, size.channels));
         }
         at_least_one("width", &[self.width])?;
         let last = self.width.saturating_mul(1 << (STAGES - 1));
@@ -49,7 +53,7 @@ impl Resnet18Config {
     }
 
     /// A net with fresh weights.
-    pub fn init<B: Backend>(&self, _size: [usize; 2], device: &B::Device) -> Resnet18<B> {
+    pub fn init<B: Backend>(&self, _size: ImageSize, device: &B::Device) -> Resnet18<B> {
         let mut inputs = self.width;
         let mut blocks = Vec::with_capacity(STAGES * BLOCKS);
         for stage in 0..STAGES {
@@ -79,7 +83,7 @@ pub struct Resnet18<B: Backend> {
 }
 
 impl<B: Backend> Encoder<B> for Resnet18<B> {
-    /// Takes images of three channels as well.
+    /// Repeats grey images where the stem has three channels.
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         let [_outputs, wanted, ..] = self.stem.weight.dims();
         let [_batch, channels, ..] = images.dims();

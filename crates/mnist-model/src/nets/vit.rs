@@ -8,6 +8,7 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{Tensor, backend::Backend},
 };
+use mnist_data::ImageSize;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, at_least_one};
@@ -55,18 +56,14 @@ impl Default for VitConfig {
 }
 
 impl VitConfig {
-    /// Whether these settings make a net for images of `size` = `[height, width]`.
+    /// Whether these settings make a net for images of `size`.
     ///
     /// # Errors
     /// A message that names the setting.
-    pub fn check(&self, size: [usize; 2]) -> Result<(), String> {
+    pub fn check(&self, size: ImageSize) -> Result<(), String> {
         at_least_one("patch", &[self.patch])?;
-        if size.iter().any(|pixels| !pixels.is_multiple_of(self.patch)) {
-            let [height, width] = size;
-            return Err(format!(
-                "`patch` is {}, which does not divide images of {height}x{width}",
-                self.patch
-            ));
+        if size.sides().iter().any(|pixels| !pixels.is_multiple_of(self.patch)) {
+            return Err(format!("`patch` is {}, which does not divide images of {size}", self.patch));
         }
         self.transformer().check()
     }
@@ -76,14 +73,14 @@ impl VitConfig {
         TransformerConfig { width, heads, layers, hidden, dropout }
     }
 
-    /// A net with fresh weights for images of `size` = `[height, width]`.
-    pub fn init<B: Backend>(&self, size: [usize; 2], device: &B::Device) -> Vit<B> {
-        let patches = (size[0] / self.patch) * (size[1] / self.patch);
+    /// A net with fresh weights for images of `size`.
+    pub fn init<B: Backend>(&self, size: ImageSize, device: &B::Device) -> Vit<B> {
+        let patches = (size.height / self.patch) * (size.width / self.patch);
         let class = self.pool == Pool::Class;
         let normal =
             |tokens| Initializer::Normal { mean: 0.0, std: STD }.init([1, tokens, self.width], device);
         Vit {
-            embed: output_linear(self.patch * self.patch, self.width, device),
+            embed: output_linear(size.channels * self.patch * self.patch, self.width, device),
             class: class.then(|| normal(1)),
             positions: normal(patches + usize::from(class)),
             transformer: self.transformer().init(device),
@@ -133,7 +130,7 @@ impl<B: Backend> Encoder<B> for Vit<B> {
 }
 
 impl<B: Backend> Vit<B> {
-    /// Images `[batch, 1, height, width]` as what the Transformer reads: `[batch, tokens, width]`.
+    /// Images `[batch, channels, height, width]` as what the Transformer reads: `[batch, tokens, width]`.
     fn embedded(&self, images: Tensor<B, 4>) -> Tensor<B, 3> {
         let mut x = self.embed.forward(patchify(images, self.patch)); // [batch, patches, width]
         let [batch, _patches, width] = x.dims();
@@ -224,7 +221,7 @@ mod tests {
         let images = pixels.reshape([2, 1, 4, 6]).div_scalar(2.0);
         for (pool, theirs) in [(Pool::Mean, MEAN), (Pool::Class, CLASS)] {
             let config = VitConfig { patch: 2, width: 4, heads: 2, layers: 2, hidden: 6, dropout: 0.0, pool };
-            let net = config.init::<Flex>([4, 6], &device).map(&mut Ramps(0));
+            let net = config.init::<Flex>([4, 6].into(), &device).map(&mut Ramps(0));
             let ours: Vec<f32> = net.forward(images.clone()).into_data().to_vec().unwrap();
             assert!(ours.iter().zip(theirs).all(|(a, b)| (a - b).abs() < 1e-5), "{ours:?} {theirs:?}");
         }
@@ -232,11 +229,11 @@ mod tests {
 
     #[test]
     fn settings_that_make_no_net_are_refused() {
-        let bad = |config: VitConfig| config.check([28, 28]).err().unwrap();
+        let bad = |config: VitConfig| config.check([28, 28].into()).err().unwrap();
         let message = bad(VitConfig { patch: 5, ..Default::default() });
-        assert_eq!(message, "`patch` is 5, which does not divide images of 28x28");
+        assert_eq!(message, "`patch` is 5, which does not divide images of 28x28 pixels, grey");
         assert!(bad(VitConfig { patch: 0, ..Default::default() }).contains("patch"));
         assert!(bad(VitConfig { heads: 5, ..Default::default() }).contains("heads"));
-        assert!(VitConfig { patch: 7, ..Default::default() }.check([28, 28]).is_ok());
+        assert!(VitConfig { patch: 7, ..Default::default() }.check([28, 28].into()).is_ok());
     }
 }

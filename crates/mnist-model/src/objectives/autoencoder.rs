@@ -95,7 +95,7 @@ impl ObjectiveConfig for AutoencoderConfig {
 }
 
 impl<B: Backend> Autoencoder<B> {
-    /// Images, pixels in 0-1, as the code remembers them; both `[batch, 1, height, width]`.
+    /// Images, pixels in 0-1, as the code remembers them; both `[batch, channels, height, width]`.
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 4> {
         let x = (images - self.mean) / self.std;
         let code = self.code.forward(self.net.forward(x)); // [batch, bottleneck]

@@ -99,7 +99,7 @@ impl<B: Backend> Classify<B> {
     /// Class scores for a batch of images.
     ///
     /// # Shapes
-    /// - `images`: `[batch, 1, height, width]`, pixels in 0-1
+    /// - `images`: `[batch, channels, height, width]`, pixels in 0-1
     /// - returns: `[batch, classes]`, logits (not normalised)
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         self.head.forward(self.encoded(images)) // [batch, classes]
@@ -107,7 +107,7 @@ impl<B: Backend> Classify<B> {
 
     /// Features `[batch, width]` of such images.
     fn encoded(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
-        let x = (images - self.mean) / self.std; // [batch, 1, height, width]
+        let x = (images - self.mean) / self.std; // [batch, channels, height, width]
         self.net.forward(x)
     }
 }

@@ -100,7 +100,7 @@ impl<B: Backend> Contrastive<B> {
     /// Similarities of all views in a batch, and for each the number of the other view of its image.
     ///
     /// # Shapes
-    /// - `images`: `[views, 1, height, width]`, the two of an image one after the other
+    /// - `images`: `[views, channels, height, width]`, the two of an image one after the other
     /// - returns: `[views, views]`, over the temperature, a view's with itself out of the question; `[views]`
     pub fn forward(&self, images: Tensor<B, 4>) -> (Tensor<B, 2>, Tensor<B, 1, Int>) {
         let x = self.net.forward((images - self.mean) / self.std); // [views, width]

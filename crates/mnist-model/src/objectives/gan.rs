@@ -141,14 +141,14 @@ impl ObjectiveConfig for GanConfig {
 }
 
 impl<B: Backend> Gan<B> {
-    /// Logits of images, pixels in 0-1, `[batch, 1, height, width]`, being real: `[batch]`.
+    /// Logits of images, pixels in 0-1, `[batch, channels, height, width]`, being real: `[batch]`.
     pub fn discriminate(&self, images: Tensor<B, 4>) -> Tensor<B, 1> {
         let [batch, ..] = images.dims();
         let x = (images - self.mean) / self.std;
         self.head.forward(self.net.forward(x)).reshape([batch])
     }
 
-    /// Images of noise, pixels in 0-1, `[count, 1, height, width]`; `spread` is the noise's standard deviation.
+    /// Images of noise, pixels in 0-1, `[count, channels, height, width]`; `spread` is the noise's standard deviation.
     fn make(&self, count: usize, device: &B::Device) -> Tensor<B, 4> {
         let noise = Tensor::random([count, self.code], Distribution::Normal(0.0, 1.0), device);
         sigmoid(self.generator.forward(noise))

@@ -98,7 +98,7 @@ impl ChosenBy {
 pub struct Picture<B: Backend> {
     /// Name of its file and its caption: `reconstructions`.
     pub name: &'static str,
-    /// `[images, 1, height, width]`, in 0-1, row by row of the picture.
+    /// `[images, channels, height, width]`, in 0-1, row by row of the picture.
     pub images: Tensor<B, 4>,
     /// Images in a row of the picture.
     pub columns: usize,

@@ -70,7 +70,7 @@ impl<B: Backend> Regression<B> {
     /// A value for each image.
     ///
     /// # Shapes
-    /// - `images`: `[batch, 1, height, width]`, pixels in 0-1
+    /// - `images`: `[batch, channels, height, width]`, pixels in 0-1
     /// - returns: `[batch]`
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 1> {
         let [batch, ..] = images.dims();

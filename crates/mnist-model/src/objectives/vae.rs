@@ -137,7 +137,7 @@ impl<B: Backend> Posterior<B> {
 }
 
 impl<B: Backend> Vae<B> {
-    /// Distributions of codes of images, pixels in 0-1, `[batch, 1, height, width]`.
+    /// Distributions of codes of images, pixels in 0-1, `[batch, channels, height, width]`.
     fn encode(&self, images: Tensor<B, 4>) -> Posterior<B> {
         let features = self.normalised_features(images); // [batch, width]
         Posterior {
@@ -150,7 +150,7 @@ impl<B: Backend> Vae<B> {
         self.net.forward((images - self.pixel_mean) / self.pixel_std)
     }
 
-    /// Probability of white of each pixel, `[batch, 1, height, width]`, given codes `[batch, code]`.
+    /// Probability of white of each pixel, `[batch, channels, height, width]`, given codes `[batch, code]`.
     fn decode(&self, codes: Tensor<B, 2>) -> Tensor<B, 4> {
         sigmoid(self.decoder.forward(codes))
     }
@@ -159,7 +159,7 @@ impl<B: Backend> Vae<B> {
     /// tell of the image, and what it tells beyond the prior. With one code drawn.
     fn elbo_parts(&self, images: Tensor<B, 4>) -> [Tensor<B, 1>; 2] {
         let posterior = self.encode(images.clone());
-        let logits = self.decoder.forward(posterior.sample()); // [batch, 1, height, width]
+        let logits = self.decoder.forward(posterior.sample()); // [batch, channels, height, width]
         let likelihood = bernoulli_log_likelihood(logits.flatten(1, 3), images.flatten(1, 3));
         [likelihood.neg(), posterior.divergence()]
     }

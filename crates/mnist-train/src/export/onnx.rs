@@ -161,7 +161,7 @@ pub(super) fn model(export: &Export<'_>) -> Result<Vec<u8>> {
         let inputs = inputs.iter().map(|input| value(*input)).collect();
         lower(op, inputs, &value(number + 1), &mut nodes, &mut constants)?;
     }
-    let [height, width] = facts.size.map(|n| n as i64);
+    let dims = facts.size.dims().map(|n| n as i64);
     let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
     let model = ModelProto {
         ir_version: IR_VERSION,
@@ -171,13 +171,13 @@ pub(super) fn model(export: &Export<'_>) -> Result<Vec<u8>> {
             node: nodes,
             name: export.saved.run.net.clone(),
             initializer: constants,
-            input: vec![described("images", &[1, height, width])],
+            input: vec![described("images", &dims)],
             output: vec![described("logits", &[facts.classes.len() as i64])],
         }),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         metadata_props: vec![
             entry("classes", facts.classes.join("\n")),
-            entry("pixels", "0 (paper) to 1 (ink)".into()),
+            entry("pixels", super::pixels(export.saved).into()),
         ],
     };
     Ok(model.encode_to_vec())

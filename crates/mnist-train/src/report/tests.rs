@@ -27,9 +27,9 @@ fn mistake(index: usize, name: &str) -> Mistake {
     };
     Mistake {
         index,
+        file: (index == 3).then(|| "a & b/<3>.png".into()),
         pixels: (0..rows * cols).map(ring).collect(),
-        rows,
-        cols,
+        size: [rows, cols].into(),
         truth: name.into(),
         predicted: "8".into(),
         probability: 0.987,
@@ -76,6 +76,8 @@ fn everything_is_there_and_nothing_from_elsewhere() {
         "0 → 8",
         "98.70 %",
         "test split, 1000 images",
+        "<small>no. 4</small>",
+        "<small>a &amp; b/&lt;3&gt;.png</small>",
     ] {
         assert!(page.contains(wanted), "{wanted}");
     }
@@ -133,8 +135,8 @@ fn a_bare_run_has_a_page() {
 
 #[test]
 fn wrong_pixels_are_named() {
-    for (pixels, rows, cols) in [(vec![0; 5], 2, 3), (vec![], 0, 0), (vec![0; 4], usize::MAX, 2)] {
-        let wrong = Mistake { pixels, rows, cols, ..mistake(7, "0") };
+    for (pixels, sides) in [(vec![0; 5], [2, 3]), (vec![], [0, 0]), (vec![0; 4], [usize::MAX, 2])] {
+        let wrong = Mistake { pixels, size: sides.into(), ..mistake(7, "0") };
         let report = Report {
             title: "",
             settings_toml: "",

@@ -48,7 +48,7 @@ fn set_with(which: usize, bytes: &[u8]) -> Result<(), String> {
     let imported = Own::read(home.path(), Wanted::default());
     assert!(imported.is_err() || read.is_ok());
     let train = read?;
-    assert_eq!(train.images().count(), if train.area() == 0 { 0 } else { train.len() });
+    assert_eq!(train.images().count(), if train.values() == 0 { 0 } else { train.len() });
     Ok(())
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn picture(bytes: &[u8]) -> Result<(), String> {
         fs::write(home.path().join("a").join(name), bytes).unwrap();
     }
     let path = home.path().join("a/x.png");
-    let prepared = own::prepared(&path, [7, 9]).map_err(|e| e.to_string());
+    let prepared = own::prepared(&path, [7, 9].into()).map_err(|e| e.to_string());
     let imported = Own::read(home.path(), Wanted::default());
     if let Ok(pixels) = &prepared {
         assert_eq!(pixels.len(), 63);

@@ -11,6 +11,7 @@ use mnist_model::{
 };
 use mnist_train::{
     TrainError,
+    finetune::Adaptation,
     foreign::{from_torchvision, is_torchvision, read},
     import::Import,
     registry,
@@ -42,11 +43,17 @@ fn logits(file: &str, channels: usize, images: Tensor<Flex, 4>) -> Vec<f32> {
     let model = config.init::<Flex>(&device).unwrap();
     let named = read(&data(file)).unwrap();
     assert!(is_torchvision(&named));
-    let mut named = from_torchvision(named, channels).unwrap();
+    let mut named = from_torchvision(named).unwrap();
     let take = |p: &mnist_model::parameters::Parameter| {
         let found = named.remove(&p.path).unwrap_or_else(|| panic!("{} is missing", p.path));
-        assert_eq!(found.shape, p.shape, "{}", p.path);
-        Tensor::from_data(TensorData::new(found.values, [p.len()]), &device)
+        let values = if found.shape == p.shape {
+            found.values
+        } else {
+            assert_eq!(p.path, "net.Resnet18.stem.weight");
+            let how = Adaptation::of("stem.weight", &found.shape, &p.shape).unwrap();
+            how.apply(&found.values, &[], &p.shape)
+        };
+        Tensor::from_data(TensorData::new(values, [p.len()]), &device)
     };
     let values = parameters(&model).iter().map(take).collect();
     let model = unflatten(model, values);
@@ -138,6 +145,6 @@ fn what_is_no_resnet18_is_named() {
     let mut named = read(&data("resnet18-narrow.pth")).unwrap();
     let tensor = named["conv1.weight"].clone();
     named.insert("layer1.2.conv1.weight".into(), tensor);
-    let error = from_torchvision(named, 3).unwrap_err();
+    let error = from_torchvision(named).unwrap_err();
     assert_eq!(error, "layer1.2.conv1.weight is not part of a ResNet-18");
 }

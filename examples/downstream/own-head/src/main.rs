@@ -13,7 +13,7 @@ use burn::{
 };
 use burn_flex::Flex;
 use burn_store::{ModuleSnapshot, SafetensorsStore};
-use mnist_data::{DataSet, LabelledImages};
+use mnist_data::{DataSet, ImageSize, LabelledImages};
 use mnist_model::{Encoder as _, Net, NetSettings};
 use serde::Deserialize;
 
@@ -29,10 +29,10 @@ struct Saved {
     model: Facts,
 }
 
-/// Height and width of its images, and how it reads pixels.
+/// Size of its images, and how it reads pixels.
 #[derive(Deserialize)]
 struct Facts {
-    size: [usize; 2],
+    size: ImageSize,
     mean: f32,
     std: f32,
 }
@@ -60,7 +60,8 @@ fn features(encoder: &Encoder<Flex>, facts: &Facts, data: &LabelledImages) -> Fe
     let device = Default::default();
     let ready = |&byte: &u8| (f32::from(byte) / 255.0 - facts.mean) / facts.std;
     let pixels: Vec<f32> = data.images().flatten().map(ready).collect();
-    let pixels = TensorData::new(pixels, [data.len(), 1, data.rows(), data.cols()]);
+    let [channels, rows, cols] = data.size().dims();
+    let pixels = TensorData::new(pixels, [data.len(), channels, rows, cols]);
     let labels: Vec<i32> = data.labels().iter().map(|&label| label.into()).collect();
     let labels = TensorData::new(labels, [data.len()]);
     (encoder.net.forward(Tensor::from_data(pixels, &device)), Tensor::from_data(labels, &device))
@@ -71,7 +72,6 @@ fn main() -> Result<()> {
     let saved: Saved = toml::from_str(&fs::read_to_string(Path::new(&run).join("run.toml"))?)?;
     let device = Default::default();
     Flex::seed(&device, 1);
-
     let mut encoder = Encoder { net: saved.nets.init::<Flex>(&saved.net, saved.model.size, &device)? };
     let mut file = SafetensorsStore::from_file(Path::new(&run).join("model.safetensors")).allow_partial(true);
     let loaded = encoder.load_from(&mut file)?;

@@ -37,7 +37,7 @@ impl ObjectiveConfig for RotationConfig {
     const CHOSEN_BY: ChosenBy = ChosenBy { score: "cross_entropy", larger_is_better: false };
 
     fn check(&self) -> Result<(), String> {
-        let [height, width] = self.encoder.size;
+        let [height, width] = self.encoder.size.sides();
         if height != width {
             return Err(format!("images are {height}x{width}; only square ones can be turned"));
         }

@@ -72,11 +72,10 @@ fn classifier(wanted: &Prepare, images: &LabelledImages) -> Result<(ClassifyConf
     }
     let settings = all[&key].clone();
     let statistics = Statistics::of(images);
-    let size = [images.rows(), images.cols()];
     let encoder = EncoderConfig {
         mean: statistics.mean as f32,
         std: statistics.std as f32,
-        ..EncoderConfig::new(&key, serde_json::from_value(all)?, size)
+        ..EncoderConfig::new(&key, serde_json::from_value(all)?, images.size())
     };
     let config = ClassifyConfig { encoder, classes: images.classes(), settings: Default::default() };
     Ok((config, settings))

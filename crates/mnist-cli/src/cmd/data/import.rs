@@ -35,6 +35,9 @@ pub(crate) struct Import {
     /// Height and width of the images in pixels [default: that of the pictures, if all have the same, else 28x28]
     #[arg(long, value_name = "HxW", value_parser = size)]
     size: Option<[usize; 2]>,
+    /// 1 for grey images, 3 for colour [default: colour if there is a picture with colour]
+    #[arg(long, value_name = "N", value_parser = channels)]
+    channels: Option<usize>,
     /// Share of each class that tests, where the folder has no `test`
     #[arg(long, value_name = "SHARE", default_value_t = Wanted::default().test)]
     test: f64,
@@ -52,6 +55,14 @@ fn set_name(name: &str) -> Result<String, String> {
     Ok(name.into())
 }
 
+fn channels(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("it is 1 (grey) or 3 (colour)".into()),
+    }
+}
+
 fn size(text: &str) -> Result<[usize; 2], String> {
     let parts = text.split_once(['x', 'X']).unwrap_or((text, text));
     match (parts.0.parse(), parts.1.parse()) {
@@ -62,7 +73,8 @@ fn size(text: &str) -> Result<[usize; 2], String> {
 
 impl Import {
     pub(super) fn run(&self, data_dir: Option<&Path>, out: &mut impl Write) -> Result<()> {
-        let own = Own::read(&self.from, Wanted { size: self.size, test: self.test })?;
+        let own =
+            Own::read(&self.from, Wanted { size: self.size, channels: self.channels, test: self.test })?;
         let place = place(self.into.as_deref().or(data_dir))?;
         let dir = place.join(&self.name);
         own.write(&dir)?;
@@ -85,11 +97,10 @@ fn tell(own: &Own, out: &mut impl Write) -> Result<()> {
     let statistics = Statistics::of(train);
     writeln!(
         out,
-        "{} images to train and validate on, {} to test, {}x{} pixels, grey: mean {:.4}, standard deviation {:.4}",
+        "{} images to train and validate on, {} to test, {}: mean {:.4}, standard deviation {:.4}",
         grouped(train.len()),
         grouped(test.len()),
-        train.rows(),
-        train.cols(),
+        train.size(),
         statistics.mean,
         statistics.std
     )?;
@@ -138,7 +149,7 @@ pub(crate) fn kept(path: &Path, data_dir: Option<&Path>, quiet: bool) -> Result<
     Ok(name)
 }
 
-/// Whether there are pictures at a path, and no text.
+/// Whether there are pictures at a path, and no text: neither in a folder nor in the folders in it.
 ///
 /// # Errors
 /// [`UsageError`] if it is not there.
@@ -158,7 +169,7 @@ pub(crate) fn are_pictures(path: &Path) -> Result<bool> {
     let below: Vec<PathBuf> = inside.iter().flat_map(deeper).collect();
     let picture = |entry: &PathBuf| ["png", "jpg", "jpeg"].iter().any(|end| ends(entry, end));
     let any = below.iter().any(picture) || below.iter().flat_map(deeper).any(|entry| picture(&entry));
-    Ok(any || !inside.iter().any(|entry| ends(entry, "txt")))
+    Ok(any || !inside.iter().chain(&below).any(|entry| ends(entry, "txt")))
 }
 
 /// A setting for a set of few images: how many of them validate.

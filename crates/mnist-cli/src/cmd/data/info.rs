@@ -70,23 +70,36 @@ fn labels(set: &DataSet, statistics: &Statistics, out: &mut impl Write) -> Resul
 }
 
 fn features(data: &LabelledImages, statistics: &Statistics, out: &mut impl Write) -> Result<()> {
-    let (rows, cols) = (data.rows(), data.cols());
+    let (size, values) = (data.size(), data.values());
+    let [channels, rows, cols] = size.dims();
     let Statistics { min, max, ink, .. } = statistics;
     let [mean, std] = [statistics.mean, statistics.std].map(four_digits);
-    writeln!(out, "\nFEATURES: what it is predicted from, {rows} x {cols} = {} pixels", data.area())?;
-    writeln!(out, "  in the file      one byte a pixel, 0 = paper, 255 = ink; found {min} to {max}")?;
-    writeln!(out, "  not paper        {:.2} % of the pixels", 100.0 * ink)?;
-    writeln!(out, "  divided by 255   x in 0-1: mean {mean:.4}, standard deviation {std:.4}")?;
-    if std > 0.0 {
-        let [paper, full] = [-mean / std, (1.0 - mean) / std];
+    if size.is_colour() {
         writeln!(
             out,
-            "  normalised       (x - {mean:.4}) / {std:.4}: paper is {paper:.4}, ink is {full:.4}"
+            "\nFEATURES: what it is predicted from, {channels} channels x {rows} x {cols} pixels = {values} numbers"
+        )?;
+        writeln!(
+            out,
+            "  in the file      one byte each, all of red, then green, then blue; found {min} to {max}"
+        )?;
+    } else {
+        writeln!(out, "\nFEATURES: what it is predicted from, {rows} x {cols} = {values} pixels")?;
+        writeln!(out, "  in the file      one byte a pixel, 0 = paper, 255 = ink; found {min} to {max}")?;
+        writeln!(out, "  not paper        {:.2} % of the pixels", 100.0 * ink)?;
+    }
+    writeln!(out, "  divided by 255   x in 0-1: mean {mean:.4}, standard deviation {std:.4}")?;
+    if std > 0.0 {
+        let [low, high] = [-mean / std, (1.0 - mean) / std];
+        let [zero, one] = if size.is_colour() { ["0", "1"] } else { ["paper", "ink"] };
+        writeln!(
+            out,
+            "  normalised       (x - {mean:.4}) / {std:.4}: {zero} is {low:.4}, {one} is {high:.4}"
         )?;
     }
     writeln!(
         out,
-        "  a batch of 64    tensors [64, 1, {rows}, {cols}] of images (batch, channel, row, column), [64] of labels"
+        "  a batch of 64    tensors [64, {channels}, {rows}, {cols}] of images (batch, channel, row, column), [64] of labels"
     )?;
     Ok(())
 }
@@ -134,8 +147,9 @@ fn example(
     let name = set.class_names().get(usize::from(label)).cloned().unwrap_or_default();
 
     writeln!(out, "\nEXAMPLE {i} of the training files: label {label}, \"{name}\"")?;
-    writeln!(out, "  as a matrix, {} x {}, 0-255 (. = 0):", data.rows(), data.cols())?;
-    for row in matrix {
+    let channel = if data.size().is_colour() { " of its red" } else { "" };
+    writeln!(out, "  as a matrix{channel}, {} x {}, 0-255 (. = 0):", data.rows(), data.cols())?;
+    for row in matrix.into_iter().take(data.rows()) {
         let numbers: String = row
             .iter()
             .map(|&pixel| if pixel == 0 { "   .".to_owned() } else { format!("{pixel:>4}") })
@@ -149,7 +163,7 @@ fn example(
             vector.iter().skip(start).take(VALUES).map(|value| format!("{value:.4}")).collect();
         shown.join(", ")
     };
-    writeln!(out, "  as a vector x in R^{}, row by row, 0-1: {start} zeros, then", data.area())?;
+    writeln!(out, "  as a vector x in R^{}, row by row, 0-1: {start} zeros, then", data.values())?;
     writeln!(out, "    x[{start}..] = {}, ...", values(&vector))?;
     let [mean, std] = [statistics.mean, statistics.std].map(four_digits);
     if let Some(normalised) = data.normalised(i, mean as f32, std as f32) {

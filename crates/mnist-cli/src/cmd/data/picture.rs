@@ -1,10 +1,11 @@
-//! Small grey images as text in half blocks, and as a grid in one PNG.
+//! Small images as text in half blocks, and as a grid in one PNG.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use image::{GrayImage, ImageFormat, Luma};
+use image::{ImageFormat, Rgb, RgbImage};
+use mnist_data::ImageSize;
 
 /// Width to stay within, in characters.
 const TERMINAL_WIDTH: usize = 80;
@@ -15,13 +16,12 @@ const INK: u8 = 96;
 /// Edge of a data pixel in the PNG, and the space between tiles, in PNG pixels.
 const SCALE: usize = 2;
 const GAP: usize = 4;
-const GAP_GREY: Luma<u8> = Luma([208]);
+const GAP_GREY: Rgb<u8> = Rgb([208; 3]);
 
 /// Images of one size with a line of text each.
 pub(super) struct Tiles {
-    pub(super) rows: usize,
-    pub(super) cols: usize,
-    /// Caption and `rows * cols` pixels, 0 = paper, 255 = ink.
+    pub(super) size: ImageSize,
+    /// Caption and the bytes of an image, 0 = paper, 255 = ink, or channel by channel.
     pub(super) tiles: Vec<(String, Vec<u8>)>,
 }
 
@@ -34,11 +34,13 @@ impl Tiles {
     /// Draws the tiles as text, two pixels in a character.
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let gap = " ".repeat(TEXT_GAP);
-        for line in self.tiles.chunks(Self::per_line(self.cols)) {
-            let captions: Vec<String> =
-                line.iter().map(|(caption, _)| format!("{caption:<width$}", width = self.cols)).collect();
+        for line in self.tiles.chunks(Self::per_line(self.size.width)) {
+            let captions: Vec<String> = line
+                .iter()
+                .map(|(caption, _)| format!("{caption:<width$}", width = self.size.width))
+                .collect();
             writeln!(out, "{}", captions.join(&gap).trim_end())?;
-            for row in (0..self.rows).step_by(2) {
+            for row in (0..self.size.height).step_by(2) {
                 let text: Vec<String> =
                     line.iter().map(|(_, pixels)| self.half_blocks(pixels, row)).collect();
                 writeln!(out, "{}", text.join(&gap).trim_end())?;
@@ -49,9 +51,8 @@ impl Tiles {
 
     /// Rows `row` and `row + 1` of an image in one line.
     fn half_blocks(&self, pixels: &[u8], row: usize) -> String {
-        let is_ink =
-            |row: usize, col: usize| pixels.get(row * self.cols + col).is_some_and(|&pixel| pixel >= INK);
-        let blocks = (0..self.cols).map(|col| match (is_ink(row, col), is_ink(row + 1, col)) {
+        let is_ink = |row: usize, col: usize| row < self.size.height && self.grey(pixels, row, col) >= INK;
+        let blocks = (0..self.size.width).map(|col| match (is_ink(row, col), is_ink(row + 1, col)) {
             (true, true) => '█',
             (true, false) => '▀',
             (false, true) => '▄',
@@ -60,22 +61,38 @@ impl Tiles {
         blocks.collect()
     }
 
-    /// Writes the tiles, black on white, as a square grid.
+    /// Red, green and blue of a pixel as they are in the data: the same of a grey image.
+    fn colours(&self, pixels: &[u8], row: usize, col: usize) -> [u8; 3] {
+        let at = |channel: usize| {
+            pixels.get(channel * self.size.area() + row * self.size.width + col).copied().unwrap_or(0)
+        };
+        if self.size.is_colour() { [at(0), at(1), at(2)] } else { [at(0); 3] }
+    }
+
+    /// How light a pixel is.
+    fn grey(&self, pixels: &[u8], row: usize, col: usize) -> u8 {
+        let [red, green, blue] = self.colours(pixels, row, col).map(u32::from);
+        // Luma of ITU-R BT.709.
+        ((2126 * red + 7152 * green + 722 * blue) / 10_000) as u8
+    }
+
+    /// Writes the tiles, grey ones black on white, as a square grid.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
         let side = self.tiles.len().isqrt();
         let across = if side * side < self.tiles.len() { side + 1 } else { side }.max(1);
         let down = self.tiles.len().div_ceil(across);
-        let [cell_width, cell_height] = [self.cols, self.rows].map(|size| size * SCALE + GAP);
+        let [cell_width, cell_height] = [self.size.width, self.size.height].map(|size| size * SCALE + GAP);
         let size = |cells: usize, cell: usize| {
             u32::try_from(cells * cell + GAP).context("too large for one picture")
         };
-        let mut grid = GrayImage::from_pixel(size(across, cell_width)?, size(down, cell_height)?, GAP_GREY);
+        let mut grid = RgbImage::from_pixel(size(across, cell_width)?, size(down, cell_height)?, GAP_GREY);
         for (i, (_, pixels)) in self.tiles.iter().enumerate() {
             let (left, top) = (GAP + i % across * cell_width, GAP + i / across * cell_height);
-            for y in 0..self.rows * SCALE {
-                for x in 0..self.cols * SCALE {
-                    let ink = pixels.get(y / SCALE * self.cols + x / SCALE).copied().unwrap_or(0);
-                    grid.put_pixel((left + x) as u32, (top + y) as u32, Luma([255 - ink]));
+            for y in 0..self.size.height * SCALE {
+                for x in 0..self.size.width * SCALE {
+                    let found = self.colours(pixels, y / SCALE, x / SCALE);
+                    let shown = if self.size.is_colour() { found } else { found.map(|ink| 255 - ink) };
+                    grid.put_pixel((left + x) as u32, (top + y) as u32, Rgb(shown));
                 }
             }
         }
@@ -89,7 +106,7 @@ mod tests {
     use super::*;
 
     fn tiles(count: usize) -> Tiles {
-        Tiles { rows: 3, cols: 2, tiles: vec![("7".to_owned(), vec![255, 0, 255, 255, 0, 200]); count] }
+        Tiles { size: [3, 2].into(), tiles: vec![("7".to_owned(), vec![255, 0, 255, 255, 0, 200]); count] }
     }
 
     #[test]

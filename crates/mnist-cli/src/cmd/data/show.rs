@@ -84,12 +84,12 @@ impl Show {
             grouped(total),
             self.from
         );
-        let mut tiles = Tiles { rows: data.rows(), cols: data.cols(), tiles };
+        let mut tiles = Tiles { size: data.size(), tiles };
 
         if let Some(path) = &self.out {
             tiles.save(path)?;
             writeln!(out, "{} images in {}, row by row; the first ones:", tiles.tiles.len(), path.display())?;
-            tiles.tiles.truncate(Tiles::per_line(tiles.cols));
+            tiles.tiles.truncate(Tiles::per_line(tiles.size.width));
         }
         tiles.print(out)?;
         Ok(())

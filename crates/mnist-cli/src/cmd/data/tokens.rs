@@ -53,6 +53,13 @@ impl Tokens {
                 images.len()
             )));
         };
+        if images.size().is_colour() {
+            bail!(UsageError(format!(
+                "`{}` has images of {}; tokens are made of grey ones",
+                set.name(),
+                images.size()
+            )));
+        }
         let size = [images.rows(), images.cols()];
         let patch = match self.patch[..] {
             [rows, cols] => [rows, cols],
@@ -91,7 +98,7 @@ impl Tokens {
         let bytes = |pixels: &[f32]| pixels.iter().map(|p| (p * 255.0).round() as u8).collect::<Vec<u8>>();
         let tiles = [("image", image.to_vec()), ("read", bytes(&read)), ("back", bytes(&back))];
         let tiles = tiles.map(|(name, pixels)| (name.to_string(), pixels)).to_vec();
-        let tiles = Tiles { rows: size[0], cols: size[1], tiles };
+        let tiles = Tiles { size: images.size(), tiles };
         if let Some(path) = &self.out {
             tiles.save(path)?;
             writeln!(out, "image, read and back in {}:", path.display())?;

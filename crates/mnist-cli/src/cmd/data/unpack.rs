@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    io::{Cursor, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
-use image::{GrayImage, ImageFormat};
 use mnist_data::LabelledImages;
+use mnist_train::grid;
 
 use super::{WhichSet, grouped};
 use crate::{
@@ -77,12 +77,7 @@ fn folders(classes: &[String]) -> Vec<String> {
     (0..classes.len()).map(|label| format!("class-{label}")).collect()
 }
 
-/// An image as it is: paper black, ink white.
+/// An image as it is: paper black, ink white; or in its colours.
 fn png(images: &LabelledImages, i: usize) -> Result<Vec<u8>> {
-    let (width, height) = (u32::try_from(images.cols())?, u32::try_from(images.rows())?);
-    let pixels = images.image(i).unwrap_or_default().to_vec();
-    let picture = GrayImage::from_raw(width, height, pixels).context("an image has too few pixels")?;
-    let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png)?;
-    Ok(bytes.into_inner())
+    Ok(grid::image(images.image(i).unwrap_or_default(), images.size())?)
 }

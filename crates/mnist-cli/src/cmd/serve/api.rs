@@ -19,7 +19,7 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::StreamExt;
-use mnist_data::{Preparation, own, scan};
+use mnist_data::{ImageSize, Preparation, own, scan};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
@@ -205,7 +205,7 @@ struct Which {
 #[derive(Deserialize, Debug, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Pixels {
-    /// Images of the model's size, row by row, 0 paper to 255 ink; 1 to 64.
+    /// Images of the model's size, row by row, 0 paper to 255 ink, of colour images channel by channel; 1 to 64.
     images: Vec<Vec<u8>>,
 }
 
@@ -225,7 +225,7 @@ struct Prediction {
     label: String,
     /// Of each class, 0-1.
     probabilities: Vec<f32>,
-    /// The image as the model saw it, row by row, 0 paper to 255 ink.
+    /// The image as the model saw it, row by row, 0 paper to 255 ink; in colour channel by channel.
     seen: Vec<u8>,
     /// How much less probable the answer is without each pixel and those around it, row by row.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,16 +264,17 @@ async fn predict(
     let Query(which) = which.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let (number, about) =
         find(&shared, which.model.as_deref(), "classifies images", |m| !m.classes.is_empty())?;
-    let [height, width] = about.size;
+    let size = ImageSize { channels: about.channels, ..about.size.into() };
     let images = match content_type(&request).as_str() {
         "application/json" => {
             let Pixels { images } = json(&body(request, MOST_JSON).await?)?;
-            let wrong = images.iter().position(|image| image.len() != height * width);
+            let wrong = images.iter().position(|image| image.len() != size.values());
             if let Some(wrong) = wrong {
                 let found = images.get(wrong).map_or(0, Vec::len);
                 return Err(Refusal::unprocessable(format!(
-                    "image {wrong} has {found} pixels; {} takes {height}x{width}",
-                    about.name
+                    "image {wrong} has {found} numbers; {} takes {}: {size}",
+                    about.name,
+                    size.values()
                 )));
             }
             images
@@ -281,7 +282,7 @@ async fn predict(
         "image/png" | "image/jpeg" => {
             let leave = large(&shared, &request)?;
             let bytes = body(request, MOST_BYTES).await?;
-            vec![picture(&shared, (bytes, leave), about.preparation, about.size).await?]
+            vec![picture(&shared, (bytes, leave), about.preparation, size).await?]
         }
         other => {
             let reason =
@@ -316,7 +317,7 @@ struct Made {
     model: String,
     /// Height and width of the images.
     size: [usize; 2],
-    /// Images, row by row, 0 paper to 255 ink.
+    /// Images, row by row, 0 paper to 255 ink; in colour channel by channel.
     images: Vec<Vec<u8>>,
     /// Texts.
     texts: Vec<String>,
@@ -490,7 +491,7 @@ async fn picture(
     shared: &Shared,
     (bytes, large): (Bytes, Option<OwnedSemaphorePermit>),
     preparation: Preparation,
-    size: [usize; 2],
+    size: ImageSize,
 ) -> Result<Vec<u8>, Refusal> {
     let late = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "other pictures are in the way; try again");
     let leave = timeout(PREDICT_TIME, shared.decoders.clone().acquire_owned()).await.map_err(late)?;

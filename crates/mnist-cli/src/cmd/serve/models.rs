@@ -64,6 +64,8 @@ pub(super) struct About {
     pub net: String,
     /// Height and width of its images, pixels.
     pub size: [usize; 2],
+    /// 1: its images are grey. 3: in colour, all of red before green and blue.
+    pub channels: usize,
     /// What it tells apart; empty if it does not classify images.
     pub classes: Vec<String>,
     /// What it makes, if anything.
@@ -226,8 +228,7 @@ impl<'a, B: Backend> Loaded<'a, B> {
         };
         let pictures = Pictures::of(saved, dir.path(), scan::SIDE).ok();
         let mut loaded = Self { served, model, pictures, makes, device: device.clone() };
-        let [height, width] = saved.facts.size;
-        if loaded.pictures.is_some() && loaded.probabilities(vec![0; height * width]).is_err() {
+        if loaded.pictures.is_some() && loaded.probabilities(vec![0; loaded.values()]).is_err() {
             loaded.pictures = None;
         }
         if loaded.make(&Wish::default()).is_err() {
@@ -257,7 +258,8 @@ impl<'a, B: Backend> Loaded<'a, B> {
             name: dir.name(),
             objective: saved.run.objective.clone(),
             net: saved.net().into(),
-            size: saved.facts.size,
+            size: saved.facts.size.sides(),
+            channels: saved.facts.size.channels,
             classes: if self.pictures.is_some() { saved.facts.classes.clone() } else { Vec::new() },
             makes: self.makes.clone(),
             preparation: saved.facts.preparation,
@@ -265,8 +267,9 @@ impl<'a, B: Backend> Loaded<'a, B> {
         }
     }
 
-    fn pixels(&self) -> usize {
-        self.served.saved.facts.size.iter().product::<usize>().max(1)
+    /// Bytes of an image.
+    fn values(&self) -> usize {
+        self.served.saved.facts.size.values().max(1)
     }
 
     /// Class probabilities, row after row, of images one behind the other.
@@ -286,10 +289,10 @@ impl<'a, B: Backend> Loaded<'a, B> {
 
     /// How much each pixel of an image counted for the likeliest class.
     fn heat(&self, image: &[u8], row: &[f32]) -> Result<Vec<f32>, Refused> {
-        let [height, width] = self.served.saved.facts.size;
-        let windows = heat::Windows::over(image, height, width);
+        let size = self.served.saved.facts.size;
+        let windows = heat::Windows::over(image, size.sides());
         if windows.is_empty() {
-            return Ok(vec![0.0; image.len()]);
+            return Ok(vec![0.0; size.area()]);
         }
         let (label, whole) = likeliest(row);
         let of_label = |row: &Vec<f32>| row.get(label).copied().unwrap_or(0.0);
@@ -311,7 +314,7 @@ impl<'a, B: Backend> Loaded<'a, B> {
             return Ok((0..width).collect());
         };
         let values: Vec<f32> = made.images.into_data().iter::<f32>().collect();
-        let rows: Vec<&[f32]> = values.chunks_exact(self.pixels()).collect();
+        let rows: Vec<&[f32]> = values.chunks_exact(self.values()).collect();
         let [mean, rest @ ..] = rows.as_slice() else { return Ok((0..width).collect()) };
         let change = |row: &&[f32]| row.iter().zip(*mean).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
         let change: Vec<f32> = rest.chunks_exact(2).map(|pair| pair.iter().map(change).sum()).collect();
@@ -358,7 +361,7 @@ impl<'a, B: Backend> Loaded<'a, B> {
             });
         }
         let of_tokens = !matches!(makes, Makes::Codes { .. } | Makes::Text {});
-        let pixels = self.pixels();
+        let pixels = self.values();
         if !wish.image.is_empty() && (!of_tokens || wish.image.len() != pixels) {
             return asked(match of_tokens {
                 true => format!("image has {} pixels; it has to have {pixels}", wish.image.len()),
@@ -409,7 +412,7 @@ impl<'a, B: Backend> Loaded<'a, B> {
         let request = self.request(wish)?;
         let images = |values: Vec<f32>| -> Done {
             let grey = |row: &[f32]| row.iter().map(|p| (p.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-            Done::Images(values.chunks_exact(self.pixels()).map(grey).collect())
+            Done::Images(values.chunks_exact(self.values()).map(grey).collect())
         };
         let Some(coder) = &self.served.coder else {
             let made = sampling::images(&*self.model, &request, request.key, &self.device).map_err(failed)?;
@@ -465,7 +468,7 @@ pub(super) fn work<B: Backend>(models: &[Loaded<'_, B>], mut asks: mpsc::Receive
             {
                 match work {
                     Work::Classify { pixels, heat } => {
-                        images += pixels.len() / loaded.pixels() * if heat { heat::MOST } else { 1 };
+                        images += pixels.len() / loaded.values() * if heat { heat::MOST } else { 1 };
                         batch.whose.push(Share { bytes: pixels.len(), heat, reply });
                         batch.pixels.extend(pixels);
                     }
@@ -494,12 +497,12 @@ fn classify<B: Backend>(loaded: &Loaded<'_, B>, Batch { pixels, whose }: Batch, 
     if whose.is_empty() {
         return;
     }
-    gauges.batch(pixels.len() / loaded.pixels());
+    gauges.batch(pixels.len() / loaded.values());
     let rows = loaded.probabilities(pixels.clone());
     let mut at = 0;
     for Share { bytes, heat, reply } in whose {
-        let images = pixels.get(at..at + bytes).unwrap_or_default().chunks_exact(loaded.pixels());
-        let first = at / loaded.pixels();
+        let images = pixels.get(at..at + bytes).unwrap_or_default().chunks_exact(loaded.values());
+        let first = at / loaded.values();
         at += bytes;
         let answer = match &rows {
             Ok(rows) => images

@@ -2,7 +2,7 @@
 
 import { makers } from "./make.js";
 import { makePad } from "./pad.js";
-import { el, latest, paint, request, say, trouble } from "./parts.js";
+import { colours, el, latest, paint, request, say, trouble } from "./parts.js";
 import { watchRuns } from "./runs.js";
 import { otherLanguage, theme, translate, word } from "./words.js";
 
@@ -52,9 +52,11 @@ function card(model) {
       heatFigure.hidden = !answer.heat;
       if (answer.heat) {
         const strongest = answer.heat.reduce((most, value) => Math.max(most, Math.abs(value)), 0.02);
+        const seenColours = colours(answer.seen, model.size);
         paint(heat, answer.heat, model.size, (value, i) => {
           const share = Math.min(1, Math.abs(value) / strongest);
-          const grey = answer.seen[i] * 0.45;
+          const [red, green, blue] = seenColours(i);
+          const grey = (red + green + blue) * 0.15;
           const mix = (to) => grey + (to - grey) * share;
           return value >= 0 ? [mix(235), mix(60), mix(45)] : [mix(60), mix(110), mix(235)];
         });

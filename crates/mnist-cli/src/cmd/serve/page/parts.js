@@ -53,13 +53,24 @@ export function latest(work) {
   };
 }
 
-/** Draws grey values 0-255, row by row, on a canvas of that size. */
-export function paint(canvas, pixels, [height, width], colour = (p) => [p, p, p]) {
+/** A function that gives red, green and blue of a pixel of an image: of one channel, or of three, one after the other. */
+export function colours(values, [height, width]) {
+  const area = height * width;
+  return values.length === 3 * area
+    ? (i) => [values[i], values[area + i], values[2 * area + i]]
+    : (i) => [values[i], values[i], values[i]];
+}
+
+/** Draws an image, 0-255, row by row, on a canvas of that size; `colour` gives red, green and blue of a pixel. */
+export function paint(canvas, pixels, [height, width], colour = null) {
+  const of = colours(pixels, [height, width]);
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  pixels.forEach((p, i) => image.data.set([...colour(p, i), 255], 4 * i));
+  for (let i = 0; i < height * width; i += 1) {
+    image.data.set([...(colour ? colour(pixels[i], i) : of(i)), 255], 4 * i);
+  }
   context.putImageData(image, 0, 0);
 }
 
@@ -67,12 +78,15 @@ export function paint(canvas, pixels, [height, width], colour = (p) => [p, p, p]
 export function paintGrid(canvas, images, [height, width]) {
   const across = Math.ceil(Math.sqrt(images.length));
   const down = Math.ceil(images.length / across);
-  const all = new Array(across * width * down * height).fill(0);
+  const all = new Array(across * width * down * height).fill([0, 0, 0]);
   images.forEach((image, n) => {
+    const of = colours(image, [height, width]);
     const [top, left] = [Math.floor(n / across) * height, (n % across) * width];
-    image.forEach((p, i) => { all[(top + Math.floor(i / width)) * across * width + left + (i % width)] = p; });
+    for (let i = 0; i < height * width; i += 1) {
+      all[(top + Math.floor(i / width)) * across * width + left + (i % width)] = of(i);
+    }
   });
-  paint(canvas, all, [down * height, across * width]);
+  paint(canvas, all, [down * height, across * width], (pixel) => pixel);
 }
 
 /** A button that shows that its work goes on. */
