@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
+pub(crate) use self::machine::describe as this_machine;
 use self::{gate::Gate, measure::Task, report::Report};
 use crate::workspace;
 

@@ -12,6 +12,7 @@ mod ci;
 mod downstream;
 mod exchange;
 mod fences;
+mod figures;
 mod fuzz;
 mod http;
 mod kill_test;
@@ -39,6 +40,8 @@ enum Command {
     Ci(ci::Args),
     /// Check the repository's invariants (ARCHITECTURE.md)
     Tidy,
+    /// Look for every measured figure of READMEs, book and recipes in docs/results, or add results there
+    Figures(figures::Args),
     /// Kill trainings at random moments and prove that resuming them loses no bit
     KillTest(kill_test::Args),
     /// Train for hours with a kill every minute: the same end, and no growth of memory
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         None => Cli::command().print_help().map_err(Into::into),
         Some(Command::Ci(args)) => ci::run(&args),
         Some(Command::Tidy) => tidy::run(),
+        Some(Command::Figures(args)) => figures::run(&args),
         Some(Command::KillTest(args)) => kill_test::run(&args),
         Some(Command::Soak(args)) => kill_test::soak::run(&args),
         Some(Command::Exchange(args)) => exchange::run(&args),

@@ -14,11 +14,11 @@ use std::fmt;
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace;
+use crate::{figures, workspace};
 
 /// Something that a rule does not allow.
 #[derive(Debug, PartialEq)]
-struct Finding {
+pub(crate) struct Finding {
     /// File, relative to the root.
     path: String,
     /// Line, from 1.
@@ -28,7 +28,7 @@ struct Finding {
 }
 
 impl Finding {
-    fn new(path: &str, line: usize, found: impl Into<String>, wanted: impl Into<String>) -> Self {
+    pub(crate) fn new(path: &str, line: usize, found: impl Into<String>, wanted: impl Into<String>) -> Self {
         Self { path: path.to_owned(), line, found: found.into(), wanted: wanted.into() }
     }
 }
@@ -68,6 +68,9 @@ pub(crate) fn run() -> Result<()> {
     }
     let text_of = |path| files.iter().find(|f| f.path == path).map(|f| f.text.as_str());
     findings.extend(documents::check_readmes(text_of("README.md"), text_of("README.zh-CN.md")));
+    let figures = figures::check(&workspace::root())?;
+    let summary = figures.summary();
+    findings.extend(figures.findings);
 
     for question in &questions {
         println!("question: {question}");
@@ -76,7 +79,7 @@ pub(crate) fn run() -> Result<()> {
         println!("{finding}");
     }
     match findings.len() {
-        0 => println!("tidy: {} files hold to the rules", files.len()),
+        0 => println!("tidy: {} files hold to the rules, {summary}", files.len()),
         count => bail!("tidy: {count} found (listed above)"),
     }
     Ok(())
