@@ -85,6 +85,45 @@ impl Server {
         serde_json::from_slice(&answer).unwrap()
     }
 
+    /// What is told of an answer while it is made, and the whole of it.
+    fn stream(&self, wish: &Value) -> (Vec<Value>, Value) {
+        let mut wish = wish.clone();
+        wish["stream"] = json!(true);
+        let body = wish.to_string();
+        let (status, head, answer) = self.ask("POST", "/api/generate", "application/json", body.as_bytes());
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(status, 200, "{answer}");
+        assert!(head.contains("content-type: text/event-stream"), "{head}");
+        let data = answer.lines().filter_map(|line| line.strip_prefix("data: "));
+        let mut news: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+        let made = news.pop().unwrap()["made"].take();
+        assert!(news.iter().all(|news| news["made"].is_null() && news["error"].is_null()), "{answer}");
+        (news, made)
+    }
+
+    /// Sends what is wrong, and looks at what is said of it.
+    fn refuses(&self, cases: &[Case<'_>]) {
+        for (method, path, kind, body, wanted, words) in cases {
+            let (status, _, answer) = self.ask(method, path, kind, body);
+            let answer = String::from_utf8(answer).unwrap();
+            assert_eq!(status, *wanted, "{method} {path} {kind}: {answer}");
+            let reason: Value = serde_json::from_str(&answer).unwrap();
+            assert!(
+                reason["error"].as_str().unwrap().contains(words),
+                "{method} {path}: {answer}, wanted {words}"
+            );
+        }
+    }
+
+    /// A count of `/metrics`.
+    fn count(&self, name: &str) -> f64 {
+        let (_, _, counts) = self.ask("GET", "/metrics", "", b"");
+        let counts = String::from_utf8(counts).unwrap();
+        let line =
+            counts.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{counts}"));
+        line.trim().parse().unwrap()
+    }
+
     /// Asks it to end, and waits for it.
     fn end(mut self) {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
@@ -209,6 +248,51 @@ fn models_answer_within_limits() {
         }
     }
 
+    // The same while it is made: patch by patch, in rounds, at once.
+    for (model, parts) in [("m", 9), ("l", 49), ("v", 0)] {
+        let mut wish = json!({"model": model, "n": 2, "seed": 3});
+        if parts > 0 {
+            wish["image"] = json!(grey);
+            wish["erased"] = json!(erased);
+        }
+        let whole = server.post("/api/generate", &wish);
+        let (news, made) = server.stream(&wish);
+        assert_eq!(made, whole, "{model}");
+        assert!(news.len() <= parts && (parts == 0 || news.len() > 1), "{model}: {} news", news.len());
+        // What was told is what came out, with what was given as the model reads it.
+        let [tall, wide] = if model == "m" { [7, 7] } else { [2, 4] };
+        let images: Vec<Vec<u8>> = serde_json::from_value(made["images"].clone()).unwrap();
+        let mut grown = vec![vec![128_u8; 784]; 2];
+        for patch in news.iter().flat_map(|news| news["patches"].as_array().unwrap()) {
+            let [image, at] = ["image", "patch"].map(|key| patch[key].as_u64().unwrap() as usize);
+            let pixels: Vec<u8> = serde_json::from_value(patch["pixels"].clone()).unwrap();
+            assert_eq!(pixels.len(), tall * wide);
+            for (i, pixel) in pixels.into_iter().enumerate() {
+                let (y, x) = (at / (28 / wide) * tall + i / wide, at % (28 / wide) * wide + i % wide);
+                grown[image][y * 28 + x] = pixel;
+            }
+        }
+        assert!(parts == 0 || grown == images, "{model}");
+    }
+    // Who goes away is not waited for.
+    let mut stream = server.connect();
+    let wish = json!({"model": "l", "n": 64, "stream": true}).to_string();
+    let (host, length) = (&server.host, wish.len());
+    write!(
+        stream,
+        "POST /api/generate HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{wish}"
+    )
+    .unwrap();
+    let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
+    assert!(lines.any(|line| line.starts_with("data: {\"patches\"")));
+    drop(lines);
+    let begun = Instant::now();
+    while server.count("mnist_waiting") > 0.0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "who went away is waited for");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
     // What cannot be done, and how it is told.
     let bomb = {
         let mut png = seven();
@@ -258,17 +342,34 @@ fn models_answer_within_limits() {
         ("POST", "/api/generate", "application/json", b"{\"prompt\": \"In\"}", 422, "from a text"),
         ("POST", "/api/generate", "application/json", b"{\"model\": \"l\", \"image\": [1]}", 422, "784"),
         ("POST", "/api/generate", "application/json", b"{\"model\": \"a\"}", 422, "makes anything new"),
+        ("POST", "/api/generate", "application/json", b"{\"n\": 65, \"stream\": true}", 422, "1 to 64"),
+        (
+            "POST",
+            "/api/generate",
+            "application/json",
+            b"{\"model\": \"z\", \"stream\": true}",
+            404,
+            "no model",
+        ),
+        (
+            "POST",
+            "/api/predict",
+            "application/json",
+            b"{\"model\": \"a\", \"text\": \"In\"}",
+            422,
+            "it takes images",
+        ),
+        (
+            "POST",
+            "/api/predict",
+            "application/json",
+            b"{\"text\": \"In\"}",
+            422,
+            "no model that is served classifies text",
+        ),
+        ("POST", "/api/predict", "application/json", b"{}", 422, "one of images, text and texts"),
     ];
-    for (method, path, kind, body, wanted, words) in cases {
-        let (status, _, answer) = server.ask(method, path, kind, body);
-        let answer = String::from_utf8(answer).unwrap();
-        assert_eq!(status, *wanted, "{method} {path} {kind}: {answer}");
-        let reason: Value = serde_json::from_str(&answer).unwrap();
-        assert!(
-            reason["error"].as_str().unwrap().contains(words),
-            "{method} {path}: {answer}, wanted {words}"
-        );
-    }
+    server.refuses(cases);
     let (status, _, answer) =
         server.raw("GET /api/models HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n", b"");
     assert_eq!((status, String::from_utf8_lossy(&answer).contains("--bind")), (421, true));
@@ -278,7 +379,7 @@ fn models_answer_within_limits() {
     let (status, head, page) = server.ask("GET", "/", "", b"");
     assert!(status == 200 && head.contains("text/html"), "{head}");
     assert!(String::from_utf8(page).unwrap().contains("/app.js"));
-    for part in ["app", "make", "pad", "parts", "runs", "words"] {
+    for part in ["app", "make", "pad", "parts", "read", "runs", "words"] {
         assert_eq!(server.ask("GET", &format!("/{part}.js"), "", b"").0, 200, "{part}.js");
     }
     let described = server.get("/openapi.json");
@@ -342,4 +443,126 @@ fn models_answer_within_limits() {
         assert_eq!(refused.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.contains(words), "{args:?}: {said}");
     }
+}
+
+/// Small enough a Transformer of text for a second or two.
+const TEXT: &[&str] = &[
+    "--set",
+    "transformer.width=16",
+    "--set",
+    "transformer.layers=1",
+    "--set",
+    "transformer.hidden=16",
+    "--set",
+    "tokens.vocabulary=300",
+    "--set",
+    "tokens.context=32",
+    "--set",
+    "steps=4",
+    "--epochs",
+    "1",
+    "--quiet",
+];
+
+/// One server of models of text: one that tells classes, one that tells punctuation, one that goes on, one that finds
+/// hidden tokens.
+#[test]
+fn texts_are_read_and_written() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = &home.path().join("runs");
+    ok(runs, &[&["pretrain", "masked", "--data", "text", "--name", "b"], TEXT].concat());
+    ok(runs, &[&["pretrain", "language-model", "--data", "text", "--name", "g"], TEXT].concat());
+    let tune = ["finetune", "--from", "b", "--labels", "64", "--set", "steps=4", "--epochs", "1", "--quiet"];
+    ok(runs, &[&tune[..], &["--name", "t"]].concat());
+    ok(runs, &[&tune[..], &["punctuation", "--name", "p"]].concat());
+
+    let server = Server::start(runs, &["b", "g", "t", "p"]);
+    let models = server.get("/api/models");
+    let kinds: Vec<_> = (0..4).map(|i| models[i]["classifies"].as_str()).collect();
+    assert_eq!(kinds, [None, None, Some("texts"), Some("words")]);
+    assert_eq!(models[2]["classes"].as_array().unwrap().len(), 2);
+    assert_eq!(models[1]["makes"]["from"], "text");
+
+    // The same answers as from `predict`; of a long text as much is read.
+    let long = "And God said, Let there be light: ".repeat(20);
+    let texts = ["In the beginning", "Jesus answered \u{4e66} them", &long];
+    for model in ["t", "p"] {
+        let asked: Vec<&str> = texts.iter().flat_map(|text| ["--text", text]).collect();
+        let wanted = ok(runs, &[&["predict", model, "--json"], &asked[..]].concat());
+        let wanted: Vec<Value> = wanted.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let mut found = server.post("/api/predict", &json!({"model": model, "texts": texts}));
+        assert_eq!(found["model"], model);
+        let cut = found["answers"][2].as_object_mut().unwrap().remove("cut");
+        assert_eq!(
+            cut.is_some_and(|cut| cut["read"] == 30 && cut["tokens"].as_u64() > Some(30)),
+            model == "t"
+        );
+        assert_eq!(found["answers"], json!(wanted));
+        let one = server.post(&format!("/api/predict?model={model}"), &json!({"text": texts[0]}));
+        let (of_one, of_all) = (&one["answers"][0], &found["answers"][0]);
+        assert_eq!((&of_one["text"], &of_one["label"]), (&of_all["text"], &of_all["label"]));
+    }
+    assert_eq!(server.post("/api/predict", &json!({"text": "a"}))["model"], "t");
+    assert_eq!(server.count("mnist_texts_total"), 9.0);
+
+    // Text as it grows is the text; of hidden tokens what is found of them.
+    let wish = json!({"model": "g", "n": 3, "seed": 5, "prompt": "In the \u{4e66}"});
+    let whole = server.post("/api/generate", &wish);
+    let (news, made) = server.stream(&wish);
+    assert_eq!(made, whole);
+    assert!(news.len() > 3, "{news:?}");
+    for i in 0..3 {
+        let grown: String = news.iter().map(|news| news["more"][i].as_str().unwrap()).collect();
+        let text = made["texts"][i].as_str().unwrap();
+        assert_eq!(grown, text.trim_end_matches('\u{fffd}'));
+        assert!(text.starts_with("\nIn the \u{4e66}"), "{text:?}");
+    }
+    let wish = json!({"model": "b", "n": 2, "rounds": 4, "prompt": "In the"});
+    let (news, made) = server.stream(&wish);
+    assert_eq!(made, server.post("/api/generate", &wish));
+    assert_eq!(news.len(), 4, "{news:?}");
+    let gaps = |news: &Value| news["texts"][1].as_str().unwrap().matches('_').count();
+    assert!(gaps(&news[0]) > gaps(&news[3]), "{news:?}");
+    assert_eq!(news[3]["texts"], made["texts"]);
+
+    let many = json!({"texts": vec!["a"; 65]}).to_string();
+    let large = json!({"text": "a".repeat((64 << 10) + 1)}).to_string();
+    let word = json!({"model": "p", "text": "a".repeat(600)}).to_string();
+    let json = |body: &'static str, status, words| {
+        ("POST", "/api/predict", "application/json", body.as_bytes(), status, words)
+    };
+    server.refuses(&[
+        json(r#"{"text": ""}"#, 422, "text 0 is empty"),
+        json(r#"{"texts": ["a", " \n "]}"#, 422, "text 1 is empty"),
+        json(r#"{"text": " , "}"#, 422, "has no word"),
+        json(r#"{"texts": []}"#, 422, "send 1 to 64"),
+        json(r#"{"texts": "a"}"#, 422, "JSON"),
+        json(r#"{"text": "a", "images": []}"#, 422, "one of images, text and texts"),
+        json(r#"{"model": "t", "images": [[0]]}"#, 422, "send {\"text\""),
+        json(r#"{"images": [[0]]}"#, 422, "no model that is served classifies images"),
+        json(r#"{"model": "g", "text": "a"}"#, 422, "classifies text"),
+        json(r#"{"model": "z", "text": "a"}"#, 404, "there are: b, g, t, p"),
+        ("POST", "/api/predict", "application/json", many.as_bytes(), 413, "65 texts"),
+        ("POST", "/api/predict", "application/json", large.as_bytes(), 413, "64 KiB"),
+        ("POST", "/api/predict", "application/json", word.as_bytes(), 422, "the model reads 30 at once"),
+        (
+            "POST",
+            "/api/predict?model=p",
+            "application/json",
+            br#"{"model": "t", "text": "a"}"#,
+            422,
+            "the body",
+        ),
+        ("POST", "/api/predict?heat=true", "application/json", br#"{"text": "a"}"#, 422, "leave heat out"),
+        ("POST", "/api/predict?model=t", "image/png", &seven(), 422, "it takes text"),
+        (
+            "POST",
+            "/api/generate",
+            "application/json",
+            br#"{"image": [0], "stream": true}"#,
+            422,
+            "from an image",
+        ),
+    ]);
+    server.end();
 }
