@@ -226,11 +226,8 @@ async fn predict(
     request: Request,
 ) -> Answer<Predictions> {
     let Query(mut which) = which.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let of_images = |which: &Which| {
-        find(&shared, which.model.as_deref(), "classifies images", |m| {
-            m.classifies == Some(Classifies::Images)
-        })
-    };
+    let able = |m: &About| m.classifies == Some(Classifies::Images);
+    let of_images = |which: &Which| find(&shared, which.model.as_deref(), "classifies images", able);
     let (number, about, images) = match content_type(&request).as_str() {
         "application/json" => {
             let Asked { model, images, text, texts } = json(&body(request, MOST_JSON).await?)?;

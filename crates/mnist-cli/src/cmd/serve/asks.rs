@@ -11,7 +11,7 @@ use tokio::{
 };
 use utoipa::ToSchema;
 
-use super::{api::Shared, growing::News, refusal::Refusal, texts::OfText};
+use super::{api::Shared, growing::Told, refusal::Refusal, texts::OfText};
 
 /// Requests that wait for the models at the same time.
 pub(super) const WAITING: usize = 256;
@@ -82,7 +82,7 @@ pub(super) enum Work {
         /// What.
         wish: Wish,
         /// Where it is told while it is made, if it is.
-        news: Option<mpsc::Sender<News>>,
+        news: Option<mpsc::Sender<Told>>,
     },
 }
 

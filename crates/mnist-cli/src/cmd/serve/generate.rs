@@ -24,7 +24,7 @@ use super::{
     asks::{self, Ask, Done, Refused, Wish, Work, ask},
     body::{MOST_JSON, body, content_type, json},
     gauges::Held,
-    growing::News,
+    growing::Told,
     models::About,
     refusal::{Reason, Refusal},
 };
@@ -66,7 +66,7 @@ impl Made {
     post, path = "/api/generate", request_body = Wish,
     responses(
         (status = 200, description = "what was made", content(
-            (Made = "application/json"), (News = "text/event-stream")
+            (Made = "application/json"), (Told = "text/event-stream")
         )),
         (status = 404, body = Reason, description = "no such model"),
         (status = 408, body = Reason, description = "the body did not arrive in time"),
@@ -105,7 +105,7 @@ pub(super) async fn generate(
 /// An answer that is told while it is made. Dropped with the connection of who asked, and with it the work ends.
 struct Coming {
     about: About,
-    news: mpsc::Receiver<News>,
+    news: mpsc::Receiver<Told>,
     answer: oneshot::Receiver<Result<Done, Refused>>,
     end: Instant,
     _waiting: Held,
@@ -121,27 +121,27 @@ impl Coming {
     }
 
     /// The next news, waited for.
-    async fn next(&mut self) -> Result<News, Refusal> {
+    async fn next(&mut self) -> Result<Told, Refusal> {
         let next = async {
             if let Some(news) = self.news.recv().await {
                 return Ok(news);
             }
             // The model tells no more; it answered, or nobody does.
             let done = (&mut self.answer).await.map_err(|_| asks::stopping())??;
-            Ok(News::Made(Made::of(&self.about, done)))
+            Ok(Told::Made(Made::of(&self.about, done)))
         };
         timeout_at(self.end, next).await.unwrap_or_else(|_| Err(asks::late(MAKE_TIME)))
     }
 
     /// An event for each of the news, of which the first is here.
-    fn events(self, first: News) -> impl Stream<Item = Result<Event, Infallible>> {
+    fn events(self, first: Told) -> impl Stream<Item = Result<Event, Infallible>> {
         stream::unfold((Some(self), Some(first)), |(coming, ready)| async move {
             let mut coming = coming?;
             let news = match ready {
                 Some(news) => news,
-                None => coming.next().await.unwrap_or_else(|refusal| News::Error(refusal.into_reason())),
+                None => coming.next().await.unwrap_or_else(|refusal| Told::Error(refusal.into_reason())),
             };
-            let last = matches!(news, News::Made(_) | News::Error(_));
+            let last = matches!(news, Told::Made(_) | Told::Error(_));
             let event = Event::default().json_data(&news).unwrap_or_default();
             Some((Ok(event), ((!last).then_some(coming), None)))
         })

@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 
 use super::{generate::Made, models::grey};
 
-/// News of an answer that is being made: the data of an event.
+/// What is told of an answer that is being made: the data of an event.
 #[derive(Serialize, Clone, Debug, PartialEq, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum News {
+pub(super) enum Told {
     /// Patches of images that were not known before.
     Patches(Vec<Patch>),
     /// Of each text that goes on, what comes behind what was told before.
@@ -43,7 +43,7 @@ pub(super) struct Growing<'a> {
     coder: &'a Coder,
     /// Whether tokens are found in any order.
     masked: bool,
-    way: mpsc::Sender<News>,
+    way: mpsc::Sender<Told>,
     /// Tokens of each image.
     tokens: Vec<Vec<i32>>,
     /// Each text.
@@ -52,7 +52,7 @@ pub(super) struct Growing<'a> {
 
 impl<'a> Growing<'a> {
     /// Nothing told yet.
-    pub(super) fn new(coder: &'a Coder, masked: bool, way: mpsc::Sender<News>) -> Self {
+    pub(super) fn new(coder: &'a Coder, masked: bool, way: mpsc::Sender<Told>) -> Self {
         Self { coder, masked, way, tokens: Vec::new(), texts: Vec::new() }
     }
 
@@ -66,11 +66,11 @@ impl<'a> Growing<'a> {
             Coder::Text(tokeniser) if self.masked => {
                 let rows = contents(rows, tokeniser.vocabulary());
                 let now: Vec<String> = rows.iter().map(|row| with_gaps(row, tokeniser)).collect();
-                ((now != self.texts).then(|| News::Texts(now.clone())), Vec::new(), now)
+                ((now != self.texts).then(|| Told::Texts(now.clone())), Vec::new(), now)
             }
             Coder::Text(tokeniser) => {
                 let (more, now) = self.more(rows, tokeniser);
-                (more.iter().any(|more| !more.is_empty()).then_some(News::More(more)), Vec::new(), now)
+                (more.iter().any(|more| !more.is_empty()).then_some(Told::More(more)), Vec::new(), now)
             }
         };
         let Some(news) = news else { return ControlFlow::Continue(()) };
@@ -83,7 +83,7 @@ impl<'a> Growing<'a> {
     }
 
     /// Patches that are known now and were not told.
-    fn patches(&self, now: &[Vec<i32>], patches: &Patches) -> Option<News> {
+    fn patches(&self, now: &[Vec<i32>], patches: &Patches) -> Option<Told> {
         let mut new = Vec::new();
         for (image, row) in now.iter().enumerate() {
             let told = self.tokens.get(image).map_or(&[][..], Vec::as_slice);
@@ -92,7 +92,7 @@ impl<'a> Growing<'a> {
                 new.push(Patch { image, patch, pixels: grey(&pixels) });
             }
         }
-        (!new.is_empty()).then_some(News::Patches(new))
+        (!new.is_empty()).then_some(Told::Patches(new))
     }
 
     /// What of each text was not told, and what is told with it. Half a character waits for its other half.
@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    fn all(way: &mut mpsc::Receiver<News>) -> Vec<News> {
+    fn all(way: &mut mpsc::Receiver<Told>) -> Vec<Told> {
         std::iter::from_fn(|| way.try_recv().ok()).collect()
     }
 
@@ -146,7 +146,7 @@ mod tests {
             }
         }
         found.extend(all(&mut told));
-        let more = |text: &str| News::More(vec![text.into(), String::new()]);
+        let more = |text: &str| Told::More(vec![text.into(), String::new()]);
         assert_eq!(found, [more("a"), more("\u{4e66}"), more("b")]);
         // There is room again.
         assert!(growing.tell(&[bytes.clone(), Vec::new()]).is_continue());
@@ -166,7 +166,7 @@ mod tests {
             assert!(growing.tell(&[row.to_vec()]).is_continue());
         }
         let patch = |patch, pixels: [u8; 4]| {
-            News::Patches(vec![Patch { image: 0, patch, pixels: pixels.map(|p| p * 255).to_vec() }])
+            Told::Patches(vec![Patch { image: 0, patch, pixels: pixels.map(|p| p * 255).to_vec() }])
         };
         assert_eq!(all(&mut told), [patch(1, [1, 0, 0, 1]), patch(0, [0; 4])]);
 
@@ -174,6 +174,6 @@ mod tests {
         let (way, mut told) = mpsc::channel(8);
         let mut growing = Growing::new(&coder, true, way);
         assert!(growing.tell(&[vec![256, 72, -1, -1, 257, 33]]).is_continue());
-        assert_eq!(all(&mut told), [News::Texts(vec!["H__!".into()])]);
+        assert_eq!(all(&mut told), [Told::Texts(vec!["H__!".into()])]);
     }
 }

@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 
 use super::{
     asks::{Done, Refused, Wish},
-    growing::{Growing, News},
+    growing::{Growing, Told},
     heat,
 };
 use crate::cmd::{finite, likeliest};
@@ -350,7 +350,7 @@ impl<'a, B: Backend> Loaded<'a, B> {
     pub(super) fn make(
         &self,
         wish: &Wish,
-        news: Option<mpsc::Sender<News>>,
+        news: Option<mpsc::Sender<Told>>,
         gone: &dyn Fn() -> bool,
     ) -> Result<Done, Refused> {
         let request = self.request(wish)?;

@@ -128,8 +128,9 @@ export function worker(key, work) {
 /** What a model is, and how well it did where it was tested. */
 export function about(model) {
   const line = el("p", { className: "hint" }, `${model.net} · ${model.objective}`);
-  if (model.test_accuracy !== null) {
-    line.append(` · ${(100 * model.test_accuracy).toFixed(2)} % `, el("span", { dataset: { word: model.classifies === "images" ? "tested" : "testedText" } }));
+  const of = { images: "tested", texts: "testedTexts", words: "testedWords" }[model.classifies];
+  if (of && model.test_accuracy !== null) {
+    line.append(` · ${(100 * model.test_accuracy).toFixed(2)}\u00a0% `, el("span", { dataset: { word: of } }));
   }
   return line;
 }
