@@ -75,7 +75,7 @@ fn driver() -> Result<PathBuf> {
 }
 
 /// Small models, one of each kind that the page shows.
-const MODELS: [(&str, &[&str], &[&str]); 4] = [
+const MODELS: [(&str, &[&str], &[&str]); 7] = [
     ("digits", &["train"], &["data.limit=6000"]),
     (
         "codes",
@@ -87,6 +87,17 @@ const MODELS: [(&str, &[&str], &[&str]); 4] = [
         "upper",
         &["pretrain", "language-model"],
         &["data.limit=1000", "transformer.layers=1", "transformer.width=32"],
+    ),
+    (
+        "testaments",
+        &["train", "classify-tokens"],
+        &["data.labels=200", "steps=10", "transformer.layers=1", "transformer.width=32"],
+    ),
+    ("marks", &["train", "punctuation"], &["steps=10", "transformer.layers=1", "transformer.width=32"]),
+    (
+        "verses",
+        &["pretrain", "language-model", "--data", "text"],
+        &["steps=10", "transformer.layers=1", "transformer.width=32"],
     ),
 ];
 
@@ -170,12 +181,39 @@ fn see(browser: &Browser, server: &Server, home: &Path) -> Result<()> {
     browser.picture(&home.join("draw-zh.png"))?;
     browser.script("document.getElementById('language').click()")?;
 
+    // Texts, while one writes.
+    browser.script("document.getElementById('tab-read').click()")?;
+    browser.script(
+        "const t = document.querySelector('#read textarea'); t.value = 'In the beginning God created'; \
+         t.dispatchEvent(new Event('input'))",
+    )?;
+    browser.until(
+        "the testament of a text",
+        "document.querySelector('[data-model=testaments] .label').textContent",
+    )?;
+    let shares = "return [...document.querySelectorAll('[data-model=testaments] .share')].map((s) => parseFloat(s.textContent))";
+    let shares: Vec<f64> = serde_json::from_value(browser.script(shares)?)?;
+    ensure!(
+        shares.len() == 2 && (shares.iter().sum::<f64>() - 100.0).abs() < 0.2,
+        "the shares are {shares:?}"
+    );
+    browser.until(
+        "the punctuation of a text",
+        "/beginning.* God/.test(document.querySelector('[data-model=marks] pre').textContent)",
+    )?;
+    browser.picture(&home.join("read.png"))?;
+
     // What models make.
     browser.script("document.getElementById('tab-make').click()")?;
     let drawn = |model: &str, canvas: &str| {
         format!(
             "(() => {{ const c = document.querySelector('[data-model={model}] {canvas}'); if (!c) return false; \
              return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v, i) => i % 4 !== 3 && v > 90) }})()"
+        )
+    };
+    let busy = |model: &str| {
+        format!(
+            "[...document.querySelectorAll('[data-model={model}] button')].at(-1).getAttribute('aria-busy')"
         )
     };
     browser.until("an image of the mean code", &drawn("codes", "canvas.large"))?;
@@ -193,11 +231,17 @@ fn see(browser: &Browser, server: &Server, home: &Path) -> Result<()> {
             "completions",
             &format!("document.querySelectorAll('[data-model={model}] .results canvas').length === 4"),
         )?;
-        browser.until(
-            "the end of them",
-            &format!("![...document.querySelectorAll('[data-model={model}] button')].at(-1).disabled"),
-        )?;
+        browser.until("the end of them", &format!("{} === 'false'", busy(model)))?;
     }
+    // Text that grows.
+    browser.script(
+        "window.grown = []; const p = document.querySelector('[data-model=verses] pre'); \
+         new MutationObserver(() => window.grown.push(p.textContent.length)).observe(p, {childList: true}); \
+         document.querySelector('[data-model=verses] button').click()",
+    )?;
+    browser.until("the end of a text", &format!("{} === 'false'", busy("verses")))?;
+    let grown: Vec<usize> = serde_json::from_value(browser.script("return window.grown")?)?;
+    ensure!(grown.len() > 3 && grown.is_sorted(), "the text grew by {grown:?}");
     browser.picture(&home.join("make.png"))?;
 
     // Curves.

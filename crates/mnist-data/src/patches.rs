@@ -188,8 +188,8 @@ impl Patches {
         image
     }
 
-    /// The pixels of a token.
-    fn pixels(&self, token: i32) -> Option<Vec<f32>> {
+    /// The pixels of a token, row by row, in 0-1; none if it is none of ours.
+    pub fn pixels(&self, token: i32) -> Option<Vec<f32>> {
         let (token, area) = (usize::try_from(token).ok()?, self.area());
         match &self.codebook {
             None if token >> area > 0 => None,

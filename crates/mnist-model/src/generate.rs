@@ -2,6 +2,8 @@
 //!
 //! Draws are counter-based: example `i` at step `t` is a function of (key, `i`, `t`), whatever else is drawn.
 
+use std::ops::ControlFlow;
+
 use burn::tensor::{Distribution, Tensor, TensorData, backend::Backend};
 use mnist_data::Key;
 
@@ -55,6 +57,15 @@ pub enum Generated<B: Backend> {
     Images(Picture<B>),
     /// Token sequences, the given tokens among them.
     Tokens(Vec<Vec<i32>>),
+}
+
+/// Is told of all token sequences so far, -1 where a token is not found yet, after each token or round, and says whether to
+/// go on.
+pub type Watch<'a> = dyn FnMut(&[Vec<i32>]) -> ControlFlow<()> + 'a;
+
+/// Watches nothing and goes on.
+pub(crate) fn unwatched(_: &[Vec<i32>]) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 impl GenerateRequest {

@@ -2,7 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
-use mnist_data::{Images, LabelledImages, Loader, Patches, Preparation, Task, punctuation, text::Passage};
+use mnist_data::{
+    Images, LabelledImages, Loader, Patches, Preparation, Task, Tokeniser, punctuation, text::Passage,
+};
 
 use crate::{
     data::AnyLoader,
@@ -12,9 +14,17 @@ use crate::{
     token_data::{self, Coder},
 };
 
+/// How a run's model reads texts.
+#[derive(Debug)]
+pub struct Texts<'a> {
+    saved: &'a SavedRun,
+    task: Task,
+    tokeniser: Tokeniser,
+}
+
 /// Texts, as a model of text reads them.
 #[derive(Debug)]
-pub struct Texts {
+pub struct Read {
     /// The examples; what they are labelled with means nothing.
     pub loader: AnyLoader,
     /// Of each text its words without punctuation, if the model tells what stands behind each word; else it tells the
@@ -35,65 +45,81 @@ pub struct Cut {
     pub read: usize,
 }
 
-/// Texts as a run's model reads them. A text longer than its context is read in pieces where words are told; of others
-/// the beginning is read, see [`Texts::cut`].
-///
-/// # Errors
-/// [`TrainError::Settings`] if the model tells no class of a text, and for texts without a word or with one that is
-/// longer than the context; those of [`Coder::load`].
-pub fn texts(saved: &SavedRun, run: &Path, texts: &[String]) -> Result<Texts> {
-    let refused = |reason: String| Err(TrainError::Settings(reason));
-    let task = match registry::task(&saved.run)? {
-        Some(task @ (Task::Class { .. } | Task::Label)) if token_data::is_text(&saved.run) => task,
-        _ => {
-            return refused(
-                "this run's model tells no class of a text; give it what it was trained on".into(),
-            );
-        }
-    };
-    let Coder::Text(tokeniser) = Coder::load(saved, run)? else {
-        return refused("this run's model reads images, not text".into());
-    };
-    let passage = |text: &str| Passage { text: text.into(), label: 0, follows: false };
-    let most = saved.run.tokens.context.saturating_sub(2);
-    let (mut passages, mut words, mut cut) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, text) in texts.iter().enumerate() {
-        let all: Vec<String> = punctuation::words(text).into_iter().map(|(word, _)| word).collect();
-        if all.is_empty() {
-            return refused(format!("{text:?} has no word"));
-        }
-        if task == Task::Label {
-            // As in training, the first word of a passage has no space before it.
-            let mut piece = (String::new(), 0);
-            for word in &all {
-                let mut next = format!(" {word}");
-                let mut tokens = tokeniser.encode(&next)?.len();
-                if piece.1 == 0 || piece.1 + tokens > most {
-                    if piece.1 > 0 {
-                        passages.push(passage(&piece.0));
-                    }
-                    piece = (String::new(), 0);
-                    next = word.clone();
-                    tokens = tokeniser.encode(word)?.len();
-                }
-                if tokens > most {
-                    return refused(format!("{word:?} has {tokens} tokens; the model reads {most} at once"));
-                }
-                piece = (piece.0 + &next, piece.1 + tokens);
+impl<'a> Texts<'a> {
+    /// How the run in the directory `run` reads texts.
+    ///
+    /// # Errors
+    /// [`TrainError::Settings`] if the model tells no class of a text; those of [`Coder::load`].
+    pub fn of(saved: &'a SavedRun, run: &Path) -> Result<Self> {
+        let refused = |reason: &str| Err(TrainError::Settings(reason.into()));
+        let task = match registry::task(&saved.run)? {
+            Some(task @ (Task::Class { .. } | Task::Label)) if token_data::is_text(&saved.run) => task,
+            _ => {
+                return refused("this run's model tells no class of a text; give it what it was trained on");
             }
-            passages.push(passage(&piece.0));
-            words.push(all);
-        } else {
-            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            let tokens = tokeniser.encode(&text)?.len();
-            if tokens > most {
-                cut.push(Cut { text: number, tokens, read: most });
-            }
-            passages.push(passage(&text));
+        };
+        match Coder::load(saved, run)? {
+            Coder::Text(tokeniser) => Ok(Self { saved, task, tokeniser }),
+            Coder::Images(_) => refused("this run's model reads images, not text"),
         }
     }
-    let loader = token_data::text_loader(&saved.run, &passages, &tokeniser, task, 0)?;
-    Ok(Texts { loader: AnyLoader::Tokens(loader), words: (task == Task::Label).then_some(words), cut })
+
+    /// Whether it tells what stands behind each word, not the class of each text.
+    pub fn by_words(&self) -> bool {
+        self.task == Task::Label
+    }
+
+    /// Texts as the model reads them. One longer than its context is read in pieces where words are told; of others the
+    /// beginning is read, see [`Read::cut`].
+    ///
+    /// # Errors
+    /// [`TrainError::Settings`] for texts without a word or with one that is longer than the context.
+    pub fn read(&self, texts: &[String]) -> Result<Read> {
+        let Self { saved, task, tokeniser } = self;
+        let refused = |reason: String| Err(TrainError::Settings(reason));
+        let passage = |text: &str| Passage { text: text.into(), label: 0, follows: false };
+        let most = saved.run.tokens.context.saturating_sub(2);
+        let (mut passages, mut words, mut cut) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, text) in texts.iter().enumerate() {
+            let all: Vec<String> = punctuation::words(text).into_iter().map(|(word, _)| word).collect();
+            if all.is_empty() {
+                return refused(format!("{text:?} has no word"));
+            }
+            if self.by_words() {
+                // As in training, the first word of a passage has no space before it.
+                let mut piece = (String::new(), 0);
+                for word in &all {
+                    let mut next = format!(" {word}");
+                    let mut tokens = tokeniser.encode(&next)?.len();
+                    if piece.1 == 0 || piece.1 + tokens > most {
+                        if piece.1 > 0 {
+                            passages.push(passage(&piece.0));
+                        }
+                        piece = (String::new(), 0);
+                        next = word.clone();
+                        tokens = tokeniser.encode(word)?.len();
+                    }
+                    if tokens > most {
+                        return refused(format!(
+                            "{word:?} has {tokens} tokens; the model reads {most} at once"
+                        ));
+                    }
+                    piece = (piece.0 + &next, piece.1 + tokens);
+                }
+                passages.push(passage(&piece.0));
+                words.push(all);
+            } else {
+                let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+                let tokens = tokeniser.encode(&text)?.len();
+                if tokens > most {
+                    cut.push(Cut { text: number, tokens, read: most });
+                }
+                passages.push(passage(&text));
+            }
+        }
+        let loader = token_data::text_loader(&saved.run, &passages, tokeniser, *task, 0)?;
+        Ok(Read { loader: AnyLoader::Tokens(loader), words: self.by_words().then_some(words), cut })
+    }
 }
 
 /// How a run's model reads pictures.

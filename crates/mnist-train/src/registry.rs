@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use mnist_data::{Binarise, Examples, Task};
 use mnist_model::{
-    generate::{GenerateRequest, Generated},
+    generate::{GenerateRequest, Generated, Watch},
     nets::EncoderConfig,
     objectives::{
         AutoencoderConfig, ChosenBy, ClassifyConfig, ClassifyTokensConfig, ContrastiveConfig, FixmatchConfig,
@@ -119,6 +119,14 @@ pub trait Trained<B: Backend>: Send {
     /// New examples, if the model makes some; the caller has seeded the backend. See [`Objective::generate`].
     fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>>;
 
+    /// As [`Trained::generate`], watched; see [`Objective::generate_watched`].
+    fn generate_watched(
+        &self,
+        request: &GenerateRequest,
+        device: &B::Device,
+        watch: &mut Watch<'_>,
+    ) -> Option<Generated<B>>;
+
     /// Numbers in a code that it makes an image of, if it does; see [`Objective::code_width`].
     fn code_width(&self) -> Option<usize>;
 
@@ -176,6 +184,15 @@ where
 
     fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
         Objective::generate(self, request, device)
+    }
+
+    fn generate_watched(
+        &self,
+        request: &GenerateRequest,
+        device: &B::Device,
+        watch: &mut Watch<'_>,
+    ) -> Option<Generated<B>> {
+        Objective::generate_watched(self, request, device, watch)
     }
 
     fn code_width(&self) -> Option<usize> {

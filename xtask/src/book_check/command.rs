@@ -34,6 +34,7 @@ pub(super) fn kind(line: &str) -> Kind {
     match line.split(' ').next().unwrap_or_default() {
         "cargo" if line.contains("mnist-cli") => Kind::Left("another build"),
         "cargo" | "bash" => Kind::Left("a task of the repository"),
+        "curl" => Kind::Left("asks a server that runs"),
         "apt-get" | "eval" | "docker" | "mnist-cli" => Kind::Left("for a machine of one's own"),
         _ => Kind::Shell,
     }

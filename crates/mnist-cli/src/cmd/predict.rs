@@ -9,11 +9,12 @@ use mnist_train::{
     TrainError,
     data::AnyLoader,
     publish::load_model,
-    questions::{self, Cut, Pictures, Texts},
+    questions::{Cut, Pictures, Read, Texts},
     registry::Trained,
     rundir::{RunDir, SavedRun},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{finite, likeliest, picture};
 use crate::{
@@ -36,18 +37,37 @@ struct Answer<'a> {
 }
 
 /// A text with its punctuation.
-#[derive(Serialize)]
-struct Punctuated<'a> {
+#[derive(Serialize, Debug, ToSchema)]
+pub(crate) struct Punctuated {
+    /// The text.
     text: String,
-    words: Vec<Word<'a>>,
+    /// Its words.
+    words: Vec<Word>,
 }
 
 /// A word and what belongs behind it.
-#[derive(Serialize)]
-struct Word<'a> {
-    word: &'a str,
+#[derive(Serialize, Debug, ToSchema)]
+struct Word {
+    /// The word.
+    word: String,
+    /// The mark; empty if there is none.
     mark: &'static str,
+    /// Of that, 0-1.
     probability: f32,
+}
+
+impl Punctuated {
+    /// Words with the likeliest marks, of rows of probabilities for each.
+    pub(crate) fn of<'r>(words: &[String], rows: impl Iterator<Item = &'r [f32]>) -> Self {
+        let word = |(word, row): (&String, &[f32])| {
+            let (class, probability) = likeliest(row);
+            let mark = MARKS.get(class).filter(|_| class > 0).copied().unwrap_or("");
+            Word { word: word.clone(), mark, probability }
+        };
+        let words: Vec<Word> = words.iter().zip(rows).map(word).collect();
+        let text = words.iter().map(|w| format!("{}{}", w.word, w.mark)).collect::<Vec<_>>().join(" ");
+        Self { text, words }
+    }
 }
 
 /// Predicts. Pictures that cannot be read are reported on stderr and make the exit code 1; the others are
@@ -73,7 +93,7 @@ impl Job for Answers<'_> {
         let mut failed = false;
         let classes = saved.facts.classes.len().max(1);
         if !args.text.is_empty() {
-            let texts = questions::texts(saved, dir.path(), &args.text)?;
+            let texts = Texts::of(saved, dir.path())?.read(&args.text)?;
             for Cut { text, tokens, read } in &texts.cut {
                 eprintln!(
                     "warning: text {} has {tokens} tokens; its class is that of the first {read}, the model's context",
@@ -134,7 +154,7 @@ impl Answers<'_> {
     fn texts<'r>(
         &self,
         out: &mut impl Write,
-        texts: &Texts,
+        texts: &Read,
         mut rows: impl Iterator<Item = &'r [f32]>,
     ) -> Result<()> {
         let Some(words) = &texts.words else {
@@ -146,20 +166,11 @@ impl Answers<'_> {
                 .try_for_each(|(text, row)| self.answer(out, Err(text), row));
         };
         for words in words {
-            let words: Vec<Word<'_>> = words
-                .iter()
-                .zip(&mut rows)
-                .map(|(word, row)| {
-                    let (class, probability) = likeliest(row);
-                    let mark = MARKS.get(class).filter(|_| class > 0).copied().unwrap_or("");
-                    Word { word, mark, probability }
-                })
-                .collect();
-            let text = words.iter().map(|w| format!("{}{}", w.word, w.mark)).collect::<Vec<_>>().join(" ");
+            let found = Punctuated::of(words, &mut rows);
             if self.args.json {
-                writeln!(out, "{}", serde_json::to_string(&Punctuated { text, words })?)?;
+                writeln!(out, "{}", serde_json::to_string(&found)?)?;
             } else {
-                writeln!(out, "{text}")?;
+                writeln!(out, "{}", found.text)?;
             }
         }
         Ok(())

@@ -5,11 +5,18 @@
 //! its own and hands them what there is to do.
 
 mod api;
+mod asks;
+mod body;
+mod gate;
 mod gauges;
+mod generate;
+mod growing;
 mod heat;
 mod live;
 mod models;
 mod refusal;
+mod texts;
+mod work;
 
 use std::{
     net::{IpAddr, SocketAddr, TcpListener},
@@ -33,8 +40,9 @@ use tokio_io_timeout::TimeoutStream;
 
 use self::{
     api::Shared,
+    asks::Ask,
     gauges::Gauges,
-    models::{About, Ask, Loaded, Served},
+    models::{About, Loaded, Served},
 };
 use crate::{
     args::{Common, Serve, UsageError},
@@ -86,7 +94,7 @@ impl Job for Serving<'_> {
         let about: Vec<About> = models.iter().map(Loaded::about).collect();
         let stop = stop::listen()?;
         let gauges = Arc::new(Gauges::new());
-        let (asks, asked) = mpsc::channel::<Ask>(api::WAITING);
+        let (asks, asked) = mpsc::channel::<Ask>(asks::WAITING);
         let (stopping, is_stopping) = watch::channel(false);
         let [decoders, large, readers] = api::leaves();
         let shared = Arc::new(Shared {
@@ -113,7 +121,7 @@ impl Job for Serving<'_> {
                 self.runs.iter().map(Served::name).collect::<Vec<_>>().join(", ")
             );
         }
-        models::work(&models, asked, &gauges);
+        work::work(&models, asked, &gauges);
         answering.join().map_err(|_| anyhow!("the thread that answers gave up"))??;
         Ok(ExitCode::SUCCESS)
     }

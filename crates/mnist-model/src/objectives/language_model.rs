@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Picture, Progress, Score, drawn};
 use crate::{
     blocks::{Linear, normal_linear},
-    generate::{GenerateRequest, Generated},
+    generate::{GenerateRequest, Generated, Watch, unwatched},
     token_net::{TokenNet, TokenNetConfig, TokenNetSettings},
     transformer::{Cache, STD},
 };
@@ -124,7 +124,7 @@ impl<B: Backend> LanguageModel<B> {
     }
 
     /// Continues the given tokens, each example by its own draws; the net's length is the most there can be.
-    fn continued(&self, request: &GenerateRequest) -> Vec<Vec<i32>> {
+    fn continued(&self, request: &GenerateRequest, watch: &mut Watch<'_>) -> Vec<Vec<i32>> {
         let device = self.net.tokens.val().device();
         let (count, given) = (request.count, request.start.len());
         let most = (self.net.length() + 1).saturating_sub(given).min(request.length);
@@ -144,6 +144,9 @@ impl<B: Backend> LanguageModel<B> {
             };
             new = logits.chunks_exact(self.vocabulary).enumerate().map(drawn).collect();
             rows.iter_mut().zip(&new).for_each(|(row, &token)| row.push(token));
+            if watch(&rows).is_break() {
+                break;
+            }
         }
         rows.iter_mut().for_each(|row| row.retain(|&token| (0..self.vocabulary as i32).contains(&token)));
         rows
@@ -212,7 +215,7 @@ impl<B: Backend> Objective<B> for LanguageModel<B> {
             key: Key::new(0).named("pictures"),
             ..Default::default()
         };
-        let images = drawn(patches, &self.continued(&request), &batch.units.device());
+        let images = drawn(patches, &self.continued(&request, &mut unwatched), &batch.units.device());
         vec![Picture { name: "samples", images, columns: 8 }]
     }
 
@@ -220,13 +223,24 @@ impl<B: Backend> Objective<B> for LanguageModel<B> {
         Some(self.net.mean(&batch))
     }
 
-    fn generate(&self, request: &GenerateRequest, _device: &B::Device) -> Option<Generated<B>> {
-        Some(Generated::Tokens(self.continued(request)))
+    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
+        self.generate_watched(request, device, &mut unwatched)
+    }
+
+    fn generate_watched(
+        &self,
+        request: &GenerateRequest,
+        _device: &B::Device,
+        watch: &mut Watch<'_>,
+    ) -> Option<Generated<B>> {
+        Some(Generated::Tokens(self.continued(request, watch)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use burn::tensor::Tolerance;
     use burn_flex::Flex;
 
@@ -250,8 +264,23 @@ mod tests {
 
         // Each example has its own draws: more of them change none.
         let request = GenerateRequest { count: 3, start: vec![7], ..Default::default() };
-        let three = model.continued(&request);
-        assert_eq!(model.continued(&GenerateRequest { count: 1, ..request })[0], three[0]);
+        let three = model.continued(&request, &mut unwatched);
+        let one = GenerateRequest { count: 1, ..request.clone() };
+        assert_eq!(model.continued(&one, &mut unwatched)[0], three[0]);
         assert!(three.iter().all(|row| row.len() == 9 && row.iter().all(|&t| (0..7).contains(&t))));
+
+        // Who watches sees each token come, and may stop it.
+        let mut seen = Vec::new();
+        let watched = model.continued(&request, &mut |rows| {
+            seen.push(rows.to_vec());
+            ControlFlow::Continue(())
+        });
+        assert_eq!(watched, three);
+        assert_eq!(seen.iter().map(|rows| rows[2].len()).collect::<Vec<_>>(), (2..=10).collect::<Vec<_>>());
+        assert!(seen.iter().all(|rows| rows[2][1..] == three[2][..rows[2].len() - 1]));
+        let stopped = model.continued(&request, &mut |rows| {
+            if rows[0].len() < 4 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        assert_eq!(stopped[1], three[1][..3]);
     }
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     blocks::{LayerNorm, Linear, layer_norm, normal_linear},
-    generate::{GenerateRequest, Generated},
+    generate::{GenerateRequest, Generated, Watch, unwatched},
     token_net::{TokenNet, TokenNetConfig, TokenNetSettings},
     transformer::STD,
 };
@@ -170,7 +170,7 @@ impl<B: Backend> Masked<B> {
     }
 
     /// Finds the tokens that are -1, in rounds.
-    fn unmasked(&self, request: &GenerateRequest) -> Vec<Vec<i32>> {
+    fn unmasked(&self, request: &GenerateRequest, watch: &mut Watch<'_>) -> Vec<Vec<i32>> {
         let device = self.net.tokens.val().device();
         let length = request.start.len().min(self.net.length());
         let [separator, mask] =
@@ -213,6 +213,9 @@ impl<B: Backend> Masked<B> {
                 found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
                 let kept = found.len().saturating_sub(left);
                 found.iter().take(kept).for_each(|&(_, place, token)| row[place] = token);
+            }
+            if watch(&rows).is_break() {
+                break;
             }
         }
         rows
@@ -293,7 +296,16 @@ impl<B: Backend> Objective<B> for Masked<B> {
         Some(self.net.mean(&batch))
     }
 
-    fn generate(&self, request: &GenerateRequest, _device: &B::Device) -> Option<Generated<B>> {
-        Some(Generated::Tokens(self.unmasked(request)))
+    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
+        self.generate_watched(request, device, &mut unwatched)
+    }
+
+    fn generate_watched(
+        &self,
+        request: &GenerateRequest,
+        _device: &B::Device,
+        watch: &mut Watch<'_>,
+    ) -> Option<Generated<B>> {
+        Some(Generated::Tokens(self.unmasked(request, watch)))
     }
 }

@@ -35,7 +35,7 @@ use burn::{
 };
 use mnist_data::{Examples, Patches};
 
-use crate::generate::{GenerateRequest, Generated};
+use crate::generate::{GenerateRequest, Generated, Watch};
 
 /// What one training step minimises, and the parts of it worth watching.
 pub struct Losses<B: Backend> {
@@ -219,6 +219,18 @@ pub trait Objective<B: Backend>: Module<B> {
     fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
         let _ = (request, device);
         None
+    }
+
+    /// As [`Objective::generate`], watched while it makes token by token or in rounds; where that stops it, what there is
+    /// so far. Of what is made at once nothing is told.
+    fn generate_watched(
+        &self,
+        request: &GenerateRequest,
+        device: &B::Device,
+        watch: &mut Watch<'_>,
+    ) -> Option<Generated<B>> {
+        let _ = watch;
+        self.generate(request, device)
     }
 
     /// Numbers in a code that it makes an image of, if it does; see [`GenerateRequest::codes`].

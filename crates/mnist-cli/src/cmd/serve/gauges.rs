@@ -29,13 +29,14 @@ pub(super) struct Gauges {
     waiting: Gauge,
     connections: Gauge,
     images: Counter<u64, AtomicU64>,
+    texts: Counter<u64, AtomicU64>,
 }
 
 impl Gauges {
     /// All at zero.
     pub(super) fn new() -> Self {
         let (requests, waiting, connections) = (Family::default(), Gauge::default(), Gauge::default());
-        let images = Counter::default();
+        let (images, texts) = (Counter::default(), Counter::default());
         let seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let batches = Histogram::new(exponential_buckets(1.0, 2.0, 9));
         let mut registry = Registry::with_prefix("mnist");
@@ -43,9 +44,10 @@ impl Gauges {
         registry.register_with_unit("http_request", "Time of a request", Unit::Seconds, seconds.clone());
         registry.register("batch_images", "Images that went through a model together", batches.clone());
         registry.register("images", "Images classified", images.clone());
+        registry.register("texts", "Texts classified", texts.clone());
         registry.register("waiting", "Requests that wait for a model", waiting.clone());
         registry.register("connections", "Open connections", connections.clone());
-        Self { registry, requests, seconds, batches, waiting, connections, images }
+        Self { registry, requests, seconds, batches, waiting, connections, images, texts }
     }
 
     /// A request was answered.
@@ -58,6 +60,11 @@ impl Gauges {
     pub(super) fn batch(&self, images: usize) {
         self.batches.observe(images as f64);
         self.images.inc_by(images as u64);
+    }
+
+    /// So many texts were classified.
+    pub(super) fn texts(&self, texts: usize) {
+        self.texts.inc_by(texts as u64);
     }
 
     /// Requests that wait for a model.

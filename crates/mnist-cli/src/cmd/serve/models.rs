@@ -1,31 +1,33 @@
-//! The models that are served, and the thread that computes with them. What waits for the same classifier is answered
-//! together: a batch costs little more than one image.
+//! The models that are served: what they are, what they say of images, what they make.
+
+use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
 use burn::tensor::backend::Backend;
-use mnist_data::{Key, Preparation, scan};
+use mnist_data::{ImageSize, Key, Preparation, scan};
 use mnist_model::generate::{GenerateRequest, Generated};
 use mnist_train::{
     TrainError, prompt,
     publish::{load_model, read_evaluation},
-    questions::Pictures,
+    questions::{Pictures, Texts},
     registry::Trained,
     rundir::{RunDir, SavedRun},
     sampling,
     token_data::Coder,
 };
-use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use serde::Serialize;
+use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
-use super::{gauges::Gauges, heat};
+use super::{
+    asks::{Done, Refused, Wish},
+    growing::{Growing, Told},
+    heat,
+};
 use crate::cmd::{finite, likeliest};
 
-/// Images that go through a model together.
-const TOGETHER: usize = 256;
 /// Most images or texts that are made at once.
-pub(super) const MOST_MADE: usize = 64;
-
+const MOST_MADE: usize = 64;
 /// Most rounds in which tokens are found.
 const MOST_ROUNDS: usize = 64;
 /// Most logits that a model of tokens computes at once.
@@ -33,8 +35,8 @@ const MOST_LOGITS: usize = 64 << 20;
 
 /// A run that is to be served.
 pub(super) struct Served {
-    dir: RunDir,
-    saved: SavedRun,
+    pub(super) dir: RunDir,
+    pub(super) saved: SavedRun,
     coder: Option<Coder>,
 }
 
@@ -64,9 +66,13 @@ pub(super) struct About {
     pub net: String,
     /// Height and width of its images, pixels.
     pub size: [usize; 2],
+    /// Whether its images are read as they are and mostly dark: what is drawn black on white is turned round for it.
+    pub dark: bool,
     /// 1: its images are grey. 3: in colour, all of red before green and blue.
     pub channels: usize,
-    /// What it tells apart; empty if it does not classify images.
+    /// What it tells the class of, if it classifies.
+    pub classifies: Option<Classifies>,
+    /// What it tells apart; empty if it does not classify.
     pub classes: Vec<String>,
     /// What it makes, if anything.
     pub makes: Option<Makes>,
@@ -75,6 +81,34 @@ pub(super) struct About {
     /// How a picture becomes an image as it reads them.
     #[serde(skip)]
     pub preparation: Preparation,
+}
+
+/// What a model tells the class of.
+#[derive(Serialize, Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Classifies {
+    /// Images.
+    Images,
+    /// Texts.
+    Texts,
+    /// The words of a text: the punctuation behind each.
+    Words,
+}
+
+impl About {
+    /// Size of its images.
+    pub(super) fn image_size(&self) -> ImageSize {
+        ImageSize { channels: self.channels, ..self.size.into() }
+    }
+
+    /// What a client may send it instead of something that it does not classify.
+    pub(super) fn takes(&self) -> &'static str {
+        match self.classifies {
+            Some(Classifies::Images) => "; it takes images",
+            Some(Classifies::Texts | Classifies::Words) => "; it takes text: send {\"text\": \"...\"}",
+            None => "",
+        }
+    }
 }
 
 /// What a model makes, and from what.
@@ -102,114 +136,16 @@ pub(super) enum Makes {
     Text {},
 }
 
-/// What is to be made: the body of `POST /api/generate`.
-#[derive(Deserialize, Clone, Debug, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Wish {
-    /// Name of the model; the first that makes something if none is given.
-    pub model: Option<String>,
-    /// How many, 1 to 64.
-    pub n: usize,
-    /// Seed of every draw.
-    pub seed: u64,
-    /// Below 1 takes likely tokens more often (codes nearer to the mean), above 1 less often; 0 takes the likeliest.
-    pub temperature: f32,
-    /// Draw from the likeliest so many tokens; 0: all.
-    pub top_k: usize,
-    /// Draw from the likeliest tokens that have this probability together, above 0 to 1.
-    pub top_p: f32,
-    /// Rounds in which a masked model finds its tokens, 1 to 64.
-    pub rounds: usize,
-    /// The code to make an image of, for models that make images from codes.
-    pub code: Vec<f32>,
-    /// An image to go on from: its pixels row by row, 0 paper to 255 ink.
-    pub image: Vec<u8>,
-    /// For each pixel of `image` whether it is to be made anew.
-    pub erased: Vec<bool>,
-    /// The beginning of a text.
-    pub prompt: String,
-}
-
-impl Default for Wish {
-    fn default() -> Self {
-        let GenerateRequest { temperature, top_k, top_p, rounds, .. } = GenerateRequest::default();
-        Self {
-            model: None,
-            n: 1,
-            seed: 0,
-            temperature,
-            top_k,
-            top_p,
-            rounds,
-            code: Vec::new(),
-            image: Vec::new(),
-            erased: Vec::new(),
-            prompt: String::new(),
-        }
-    }
-}
-
-/// Something for a model to do.
-pub(super) enum Work {
-    /// Tell the classes of images of the model's size, one behind the other.
-    Classify {
-        /// Their pixels, 0 paper to 255 ink.
-        pixels: Vec<u8>,
-        /// Whether to find what counted.
-        heat: bool,
-    },
-    /// Make something.
-    Make(Wish),
-}
-
-/// What a model did.
-pub(super) enum Done {
-    /// What is found of each image.
-    Classified(Vec<Found>),
-    /// Images, 0 paper to 255 ink.
-    Images(Vec<Vec<u8>>),
-    /// Texts.
-    Texts(Vec<String>),
-}
-
-/// What is found of an image.
-pub(super) struct Found {
-    /// Of each class, 0-1.
-    pub probabilities: Vec<f32>,
-    /// How much each pixel counted, if that was asked for.
-    pub heat: Option<Vec<f32>>,
-}
-
-/// Why a model did not do it.
-#[derive(Clone, Debug)]
-pub(super) enum Refused {
-    /// It was asked for something else than it can do.
-    Asked(String),
-    /// It failed.
-    Failed(String),
-}
-
-/// A request on its way to a model.
-pub(super) struct Ask {
-    /// Number of the model.
-    pub model: usize,
-    /// What it has to do.
-    pub work: Work,
-    /// Where the answer is waited for.
-    pub reply: Reply,
-}
-
-/// Where an answer is waited for.
-pub(super) type Reply = oneshot::Sender<Result<Done, Refused>>;
-
 /// A model ready to use.
 pub(super) struct Loaded<'a, B: Backend> {
-    served: &'a Served,
-    model: Box<dyn Trained<B>>,
+    pub(super) served: &'a Served,
+    pub(super) model: Box<dyn Trained<B>>,
     /// How it reads images, if it classifies such.
     pictures: Option<Pictures<'a>>,
+    /// How it reads texts, if it classifies such or their words.
+    pub(super) texts: Option<Texts<'a>>,
     makes: Option<Makes>,
-    device: B::Device,
+    pub(super) device: B::Device,
 }
 
 impl<'a, B: Backend> Loaded<'a, B> {
@@ -227,23 +163,27 @@ impl<'a, B: Backend> Loaded<'a, B> {
             (None, None) => None,
         };
         let pictures = Pictures::of(saved, dir.path(), scan::SIDE).ok();
-        let mut loaded = Self { served, model, pictures, makes, device: device.clone() };
+        let texts = Texts::of(saved, dir.path()).ok();
+        let mut loaded = Self { served, model, pictures, texts, makes, device: device.clone() };
         if loaded.pictures.is_some() && loaded.probabilities(vec![0; loaded.values()]).is_err() {
             loaded.pictures = None;
         }
-        if loaded.make(&Wish::default()).is_err() {
+        if loaded.texts.is_some() && loaded.read(&["a".into()]).is_err() {
+            loaded.texts = None;
+        }
+        if loaded.make(&Wish::default(), None, &|| false).is_err() {
             loaded.makes = None;
         }
         if let Some(Makes::Codes { width, .. }) = loaded.makes {
             let order = loaded.most_telling(width)?;
             loaded.makes = Some(Makes::Codes { width, order });
         }
-        if loaded.pictures.is_none() && loaded.makes.is_none() {
+        if loaded.pictures.is_none() && loaded.texts.is_none() && loaded.makes.is_none() {
             let objective = &saved.run.objective;
             let side = scan::SIDE;
             return Err(TrainError::Settings(format!(
-                "{}: a model of objective {objective} neither classifies images of {side}x{side} pixels nor makes \
-                 anything new; `serve` has nothing to show of it",
+                "{}: a model of objective {objective} neither classifies images of {side}x{side} pixels or texts \
+                 nor makes anything new; `serve` has nothing to show of it",
                 dir.path().display(),
             )))
             .context("cannot serve this run");
@@ -254,13 +194,21 @@ impl<'a, B: Backend> Loaded<'a, B> {
     /// What the page is told.
     pub(super) fn about(&self) -> About {
         let Served { dir, saved, .. } = self.served;
+        let classifies = match (&self.pictures, &self.texts) {
+            (Some(_), _) => Some(Classifies::Images),
+            (None, Some(texts)) if texts.by_words() => Some(Classifies::Words),
+            (None, Some(_)) => Some(Classifies::Texts),
+            (None, None) => None,
+        };
         About {
             name: dir.name(),
             objective: saved.run.objective.clone(),
             net: saved.net().into(),
             size: saved.facts.size.sides(),
+            dark: saved.facts.preparation == Preparation::Middle && saved.facts.mean < 0.5,
             channels: saved.facts.size.channels,
-            classes: if self.pictures.is_some() { saved.facts.classes.clone() } else { Vec::new() },
+            classifies,
+            classes: if classifies.is_some() { saved.facts.classes.clone() } else { Vec::new() },
             makes: self.makes.clone(),
             preparation: saved.facts.preparation,
             test_accuracy: read_evaluation(dir).ok().flatten().and_then(|figures| figures.accuracy()),
@@ -268,12 +216,12 @@ impl<'a, B: Backend> Loaded<'a, B> {
     }
 
     /// Bytes of an image.
-    fn values(&self) -> usize {
+    pub(super) fn values(&self) -> usize {
         self.served.saved.facts.size.values().max(1)
     }
 
     /// Class probabilities, row after row, of images one behind the other.
-    fn probabilities(&self, pixels: Vec<u8>) -> Result<Vec<Vec<f32>>, Refused> {
+    pub(super) fn probabilities(&self, pixels: Vec<u8>) -> Result<Vec<Vec<f32>>, Refused> {
         let Some(pictures) = &self.pictures else {
             return Err(Refused::Asked(format!("{} does not classify images", self.served.name())));
         };
@@ -288,7 +236,7 @@ impl<'a, B: Backend> Loaded<'a, B> {
     }
 
     /// How much each pixel of an image counted for the likeliest class.
-    fn heat(&self, image: &[u8], row: &[f32]) -> Result<Vec<f32>, Refused> {
+    pub(super) fn heat(&self, image: &[u8], row: &[f32]) -> Result<Vec<f32>, Refused> {
         let size = self.served.saved.facts.size;
         let windows = heat::Windows::over(image, size.sides());
         if windows.is_empty() {
@@ -408,18 +356,31 @@ impl<'a, B: Backend> Loaded<'a, B> {
         })
     }
 
-    fn make(&self, wish: &Wish) -> Result<Done, Refused> {
+    /// Makes something, token by token where it is one of tokens: what is new is told to `news`, and nothing more is made
+    /// when who asked is `gone`.
+    pub(super) fn make(
+        &self,
+        wish: &Wish,
+        news: Option<mpsc::Sender<Told>>,
+        gone: &dyn Fn() -> bool,
+    ) -> Result<Done, Refused> {
         let request = self.request(wish)?;
         let images = |values: Vec<f32>| -> Done {
-            let grey = |row: &[f32]| row.iter().map(|p| (p.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
             Done::Images(values.chunks_exact(self.values()).map(grey).collect())
         };
         let Some(coder) = &self.served.coder else {
             let made = sampling::images(&*self.model, &request, request.key, &self.device).map_err(failed)?;
             return Ok(images(made.images.into_data().iter::<f32>().collect()));
         };
+        let mut growing = news.map(|way| Growing::new(coder, prompt::is_masked(&self.served.saved), way));
+        let mut watch = |rows: &[Vec<i32>]| match &mut growing {
+            _ if gone() => ControlFlow::Break(()),
+            Some(growing) => growing.tell(rows),
+            None => ControlFlow::Continue(()),
+        };
         B::seed(&self.device, request.key.seed());
-        let Some(Generated::Tokens(rows)) = self.model.generate(&request, &self.device) else {
+        let made = self.model.generate_watched(&request, &self.device, &mut watch);
+        let Some(Generated::Tokens(rows)) = made else {
             return Err(Refused::Asked(format!("{} makes nothing new", self.served.name())));
         };
         Ok(match coder {
@@ -435,86 +396,11 @@ impl<'a, B: Backend> Loaded<'a, B> {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> Refused {
+/// Pixels in 0-1 as bytes.
+pub(super) fn grey(pixels: &[f32]) -> Vec<u8> {
+    pixels.iter().map(|p| (p.clamp(0.0, 1.0) * 255.0).round() as u8).collect()
+}
+
+pub(super) fn failed(error: impl std::fmt::Display) -> Refused {
     Refused::Failed(error.to_string())
-}
-
-/// Images that wait for the same model.
-#[derive(Default)]
-struct Batch {
-    pixels: Vec<u8>,
-    whose: Vec<Share>,
-}
-
-/// The part of a batch that is one request's.
-struct Share {
-    bytes: usize,
-    /// Whether to find what counted.
-    heat: bool,
-    reply: Reply,
-}
-
-/// Answers until nobody is left who might ask.
-pub(super) fn work<B: Backend>(models: &[Loaded<'_, B>], mut asks: mpsc::Receiver<Ask>, gauges: &Gauges) {
-    let mut put_off = None;
-    while let Some(first) = put_off.take().or_else(|| asks.blocking_recv()) {
-        let mut batches: Vec<Batch> = models.iter().map(|_| Batch::default()).collect();
-        let mut next = Some(first);
-        let mut images = 0;
-        while let Some(Ask { model, work, reply }) = next.take() {
-            // Who has gone away is not answered.
-            if !reply.is_closed()
-                && let Some((loaded, batch)) = models.get(model).zip(batches.get_mut(model))
-            {
-                match work {
-                    Work::Classify { pixels, heat } => {
-                        images += pixels.len() / loaded.values() * if heat { heat::MOST } else { 1 };
-                        batch.whose.push(Share { bytes: pixels.len(), heat, reply });
-                        batch.pixels.extend(pixels);
-                    }
-                    Work::Make(wish) if images == 0 => {
-                        drop(reply.send(loaded.make(&wish)));
-                        continue;
-                    }
-                    // First those who wait already: making something takes a while.
-                    work @ Work::Make(_) => {
-                        put_off = Some(Ask { model, work, reply });
-                        break;
-                    }
-                }
-            }
-            if images < TOGETHER {
-                next = asks.try_recv().ok();
-            }
-        }
-        for (loaded, batch) in models.iter().zip(batches) {
-            classify(loaded, batch, gauges);
-        }
-    }
-}
-
-fn classify<B: Backend>(loaded: &Loaded<'_, B>, Batch { pixels, whose }: Batch, gauges: &Gauges) {
-    if whose.is_empty() {
-        return;
-    }
-    gauges.batch(pixels.len() / loaded.values());
-    let rows = loaded.probabilities(pixels.clone());
-    let mut at = 0;
-    for Share { bytes, heat, reply } in whose {
-        let images = pixels.get(at..at + bytes).unwrap_or_default().chunks_exact(loaded.values());
-        let first = at / loaded.values();
-        at += bytes;
-        let answer = match &rows {
-            Ok(rows) => images
-                .zip(rows.iter().skip(first))
-                .map(|(image, row)| {
-                    let heat = (heat && !reply.is_closed()).then(|| loaded.heat(image, row)).transpose()?;
-                    Ok(Found { probabilities: row.clone(), heat })
-                })
-                .collect::<Result<Vec<_>, Refused>>()
-                .map(Done::Classified),
-            Err(refused) => Err(refused.clone()),
-        };
-        drop(reply.send(answer));
-    }
 }

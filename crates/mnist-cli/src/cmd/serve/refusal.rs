@@ -8,7 +8,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::models::Refused;
+use super::asks::Refused;
 
 /// Body of an answer that is no success.
 #[derive(Serialize, Debug, ToSchema)]
@@ -28,6 +28,11 @@ impl Refusal {
     /// With a status and a reason.
     pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Self { status, reason: reason.into() }
+    }
+
+    /// The reason alone.
+    pub(super) fn into_reason(self) -> String {
+        self.reason
     }
 
     /// What was sent cannot be understood.

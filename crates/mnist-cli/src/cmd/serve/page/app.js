@@ -2,35 +2,25 @@
 
 import { makers } from "./make.js";
 import { makePad } from "./pad.js";
-import { colours, el, latest, paint, request, say, trouble } from "./parts.js";
+import { about, bars, colours, el, latest, paint, request, say, trouble } from "./parts.js";
+import { readView, reads } from "./read.js";
 import { watchRuns } from "./runs.js";
 import { otherLanguage, theme, translate, word } from "./words.js";
 
 const models = await request("/api/models").catch((error) => { trouble(error); return []; });
-const classifiers = models.filter((model) => model.classes.length > 0);
+const classifiers = models.filter((model) => model.classifies === "images");
 
 /** Most bytes of a picture that the server takes. */
 const MOST_BYTES = 8 << 20;
 
 /** A card of a classifier: `show(answer)`, `blank(text)`. */
 function card(model) {
-  const label = el("div", { className: "label" });
-  const note = el("p", { className: "hint" });
-  const bars = el("div", { className: "bars" });
-  const rows = model.classes.map((name) => {
-    const fill = el("i");
-    const row = { name: el("span", { textContent: name }), fill, share: el("span", { className: "share" }) };
-    bars.append(row.name, el("div", { className: "bar" }, fill), row.share);
-    return row;
-  });
+  const classes = bars(model.classes);
   const seen = el("canvas", { width: 28, height: 28 });
   const heat = el("canvas", { width: 28, height: 28 });
   const heatFigure = el("figure", {}, heat, el("figcaption", { dataset: { word: "heat" } }));
-  const tested = model.test_accuracy === null ? "" : `${(100 * model.test_accuracy).toFixed(2)} % `;
-  const about = el("p", { className: "hint" }, `${model.net} · ${model.objective}`);
-  if (tested) about.append(` · ${tested}`, el("span", { dataset: { word: "tested" } }));
   const card = el("article", { className: "card", dataset: { model: model.name } },
-    el("h2", { textContent: model.name }), about, label, note, bars,
+    el("h2", { textContent: model.name }), about(model), ...classes.parts,
     el("div", { className: "seen" },
       el("figure", {}, seen, el("figcaption", { dataset: { word: "seen" } })), heatFigure));
 
@@ -38,16 +28,7 @@ function card(model) {
     card,
     model,
     show(answer) {
-      const most = Math.max(...answer.probabilities);
-      label.textContent = answer.label;
-      label.className = `label${answer.label.length > 3 ? " long" : ""}${most < 0.5 ? " doubt" : ""}`;
-      note.textContent = "";
-      rows.forEach((row, i) => {
-        const p = answer.probabilities[i];
-        row.fill.style.width = `${100 * p}%`;
-        row.share.textContent = `${(100 * p).toFixed(1)} %`;
-        row.name.className = p === most ? "most" : "";
-      });
+      classes.show(answer.label, answer.probabilities);
       paint(seen, answer.seen, model.size);
       heatFigure.hidden = !answer.heat;
       if (answer.heat) {
@@ -63,9 +44,7 @@ function card(model) {
       }
     },
     blank(text) {
-      label.textContent = "";
-      note.textContent = text;
-      rows.forEach((row) => { row.fill.style.width = "0"; row.share.textContent = ""; row.name.className = ""; });
+      classes.blank(text);
       paint(seen, new Array(model.size[0] * model.size[1]).fill(0), model.size);
       heatFigure.hidden = true;
     },
@@ -93,9 +72,9 @@ function drawView() {
     }
   }));
   const ask = latest(async () => {
-    const drawn = pad.isEmpty() ? null : await pad.png();
+    const [light, dark] = pad.isEmpty() ? [null, null] : await Promise.all([pad.png(false), pad.png(true)]);
     // A file may have been dropped meanwhile.
-    asks.forEach((one) => one(file ?? (pad.isEmpty() ? null : drawn)));
+    asks.forEach((one, i) => one(file ?? (pad.isEmpty() ? null : cards[i].model.dark ? dark : light)));
   });
   const pad = makePad({
     onChange: () => { file = null; ask(); },
@@ -115,7 +94,7 @@ function drawView() {
 }
 
 function tabs() {
-  const views = ["draw", "make", "runs"];
+  const views = ["draw", "read", "make", "runs"];
   const buttons = views.map((name) => {
     const button = el("button", { type: "button", id: `tab-${name}`, dataset: { word: name } });
     button.setAttribute("role", "tab");
@@ -130,7 +109,7 @@ function tabs() {
   };
   const open = () => {
     const wanted = location.hash.slice(1);
-    const name = views.includes(wanted) ? wanted : classifiers.length ? "draw" : models.length ? "make" : "runs";
+    const name = views.includes(wanted) ? wanted : classifiers.length ? "draw" : models.some(reads) ? "read" : models.length ? "make" : "runs";
     views.forEach((view, i) => {
       document.getElementById(view).hidden = view !== name;
       buttons[i].setAttribute("aria-selected", String(view === name));
@@ -141,6 +120,7 @@ function tabs() {
 }
 
 drawView();
+readView(document.getElementById("read"), models.filter(reads));
 makers(document.getElementById("make"), models);
 watchRuns();
 tabs();

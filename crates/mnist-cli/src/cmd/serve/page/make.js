@@ -1,13 +1,12 @@
 // What generative models make: sliders of a code, new images, completions, repainting, text.
 
 import { makePad } from "./pad.js";
-import { el, latest, paint, paintGrid, post, reduced, say, trouble, worker } from "./parts.js";
+import { about, el, latest, paint, paintGrid, post, reduced, say, stream, trouble, worker } from "./parts.js";
 
 const SLIDERS = 8;
 /** Completions that are made at once. */
 const COMPLETIONS = 4;
 
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const seed = () => Math.floor(Math.random() * 2 ** 31);
 
 /** A number from the standard normal distribution. */
@@ -21,7 +20,7 @@ export function makers(place, models) {
   for (const model of able) {
     place.append(el("article", { className: "card", dataset: { model: model.name } },
       el("h2", { textContent: model.name }),
-      el("p", { className: "hint", textContent: `${model.net} · ${model.objective}` }),
+      about(model),
       kinds[model.makes.from](model)));
   }
 }
@@ -64,8 +63,8 @@ function codes(model) {
   };
   const heat = temperature();
   const grid = el("canvas", { className: "samples" });
-  const samples = worker("samples", async () => {
-    const made = await post("/api/generate", { model: model.name, n: 64, seed: seed(), temperature: heat.get() });
+  const samples = worker("samples", async (signal) => {
+    const made = await post("/api/generate", { model: model.name, n: 64, seed: seed(), temperature: heat.get() }, signal);
     paintGrid(grid, made.images, made.size);
   });
   const list = (some) => el("div", { className: "sliders" }, ...some.flatMap((s) => s.parts));
@@ -96,20 +95,18 @@ function tokens(model) {
   const heat = temperature();
   const results = el("div", { className: "results" });
 
-  const go = worker(from === "upper" ? "complete" : "repaint", async () => {
+  const go = worker(from === "upper" ? "complete" : "repaint", async (signal) => {
     // Pixels of cells as wide as the model's, whatever the size of the paper.
     const image = pad.cells(width);
     const marks = from === "parts" ? pad.cells(width, true) : null;
     const erased = image.map((_, i) => (marks ? marks[i] > 20 : Math.floor(i / width) >= rows.get()));
     const wish = { model: model.name, n: COMPLETIONS, seed: seed(), temperature: heat.get(), image, erased };
-    const { images, size } = await post("/api/generate", wish);
-    results.replaceChildren();
-    const shown = images.map((pixels) => {
-      const canvas = el("canvas", { className: "small" });
-      results.append(canvas);
-      return { canvas, pixels };
+    const shown = growing(COMPLETIONS, image, erased, model);
+    results.replaceChildren(...shown.canvases);
+    const { images } = await stream("/api/generate", wish, signal, (news) => {
+      if (news.patches && !reduced()) shown.found(news.patches);
     });
-    await reveal(shown, erased, size, model.makes.patch);
+    shown.whole(images);
   });
   const hint = el("p", { className: "hint", dataset: { word: `${from}Hint` } });
   const sliders = el("div", { className: "sliders" }, ...(from === "upper" ? rows.parts : []), ...heat.parts);
@@ -117,28 +114,33 @@ function tokens(model) {
     el("div", {}, pad.frame, pad.tools), el("div", {}, hint, sliders, el("div", { className: "row" }, go), results));
 }
 
-/** Shows the patches that a model found one after the other, in the order of its tokens. */
-async function reveal(shown, erased, [height, width], [tall, wide]) {
-  const patchOf = (i) => Math.floor(Math.floor(i / width) / tall) * (width / wide) + Math.floor((i % width) / wide);
+/** Images whose erased patches are found one after the other: `{ canvases, found(patches), whole(images) }`. */
+function growing(count, image, erased, { size: [height, width], makes: { patch: [tall, wide] } }) {
+  const across = width / wide;
+  const patchOf = (i) => Math.floor(Math.floor(i / width) / tall) * across + Math.floor((i % width) / wide);
   const unknown = new Set();
   erased.forEach((e, i) => { if (e) unknown.add(patchOf(i)); });
-  const order = [...unknown].sort((a, b) => a - b);
-  const known = (found) => shown.forEach(({ canvas, pixels }) => {
-    paint(canvas, pixels, [height, width], (p, i) => {
-      const patch = patchOf(i);
-      if (!unknown.has(patch)) return [p, p, p];
-      return found.has(patch) ? [p, p, Math.min(255, p + 40)] : [60, 60, 70];
-    });
+  const all = Array.from({ length: count }, () => ({ canvas: el("canvas", { className: "small" }), pixels: [...image], known: new Set() }));
+  const show = ({ canvas, pixels, known }) => paint(canvas, pixels, [height, width], (p, i) => {
+    const patch = patchOf(i);
+    if (!unknown.has(patch)) return [p, p, p];
+    return known.has(patch) ? [p, p, Math.min(255, p + 40)] : [60, 60, 70];
   });
-  const found = new Set();
-  if (!reduced()) {
-    for (const patch of order) {
-      known(found);
-      found.add(patch);
-      await pause(1200 / order.length);
-    }
-  }
-  known(unknown);
+  all.forEach(show);
+  return {
+    canvases: all.map(({ canvas }) => canvas),
+    found(patches) {
+      for (const { image, patch, pixels } of patches) {
+        const [top, left] = [Math.floor(patch / across) * tall, (patch % across) * wide];
+        pixels.forEach((p, i) => { all[image].pixels[(top + Math.floor(i / wide)) * width + left + (i % wide)] = p; });
+        all[image].known.add(patch);
+      }
+      all.forEach(show);
+    },
+    whole(images) {
+      all.forEach((one, i) => { one.pixels = images[i]; one.known = unknown; show(one); });
+    },
+  };
 }
 
 /** Text from its beginning. */
@@ -146,13 +148,21 @@ function text(model) {
   const prompt = el("textarea", { rows: 3, maxLength: 2000, dataset: { label: "prompt" } });
   const heat = temperature();
   const out = el("pre");
-  const go = worker("goOn", async () => {
-    const wish = { model: model.name, prompt: prompt.value, seed: seed(), temperature: heat.get() };
-    const { texts: [made] } = await post("/api/generate", wish);
-    const found = made.replace(/^\n/, "");
-    const given = found.startsWith(prompt.value) ? prompt.value : "";
-    out.replaceChildren(el("span", { className: "given", textContent: given }), found.slice(given.length));
-    say(found);
+  const go = worker("goOn", async (signal) => {
+    const begun = prompt.value;
+    const show = (made) => {
+      const found = made.replace(/^\n/, "");
+      const given = found.startsWith(begun) ? begun : "";
+      out.replaceChildren(el("span", { className: "given", textContent: given }), found.slice(given.length));
+      return found;
+    };
+    let grown = "";
+    const wish = { model: model.name, prompt: begun, seed: seed(), temperature: heat.get() };
+    const { texts: [made] } = await stream("/api/generate", wish, signal, (news) => {
+      grown = news.texts ? news.texts[0] : grown + news.more[0];
+      if (!reduced()) show(grown);
+    });
+    say(show(made));
   });
   return el("div", {}, el("label", {}, el("span", { className: "hint", dataset: { word: "prompt" } }), prompt),
     el("div", { className: "sliders" }, ...heat.parts), el("div", { className: "row" }, go), out);

@@ -143,14 +143,15 @@ export function makePad({ onChange, onFile, box = false, erase = false }) {
       paint();
     },
     /** What is drawn, as a PNG without marks. */
-    png: () => new Promise((done) => pad.plain(false).toBlob(done, "image/png")),
-    /** The strokes alone, or those of the eraser, black on white. */
-    plain(erased) {
+    /** The strokes as a picture, black on white; white on black for models whose images are mostly dark. */
+    png: (dark) => new Promise((done) => pad.plain(false, dark).toBlob(done, "image/png")),
+    /** The strokes alone, or those of the eraser, black on white, or the other way round. */
+    plain(erased, dark = false) {
       const plain = el("canvas", { width: SIDE, height: SIDE });
       const context = plain.getContext("2d", { willReadFrequently: true });
-      context.fillStyle = "#fff";
+      context.fillStyle = dark ? "#000" : "#fff";
       context.fillRect(0, 0, SIDE, SIDE);
-      context.strokeStyle = "#000";
+      context.strokeStyle = dark ? "#fff" : "#000";
       ink(context, erased);
       return plain;
     },

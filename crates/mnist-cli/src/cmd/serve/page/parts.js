@@ -16,16 +16,43 @@ export function el(tag, properties = {}, ...children) {
 /** Whether motion is to be spared. */
 export const reduced = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-/** JSON of a request, or an Error with what the server says. */
+/** An Error with what the server says. */
+const refused = (response, body) => Object.assign(new Error(body.error ?? `${response.status}`), { status: response.status });
+
+/** JSON of a request, or an Error. */
 export async function request(path, options) {
   const response = await fetch(path, options);
   const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw Object.assign(new Error(body.error ?? `${response.status}`), { status: response.status });
+  if (!response.ok) throw refused(response, body);
   return body;
 }
 
-export const post = (path, body) =>
-  request(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+const sent = (body, signal) =>
+  ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
+
+export const post = (path, body, signal) => request(path, sent(body, signal));
+
+/** As `post`, of what is told while it is made: `news(event)` is called for each event before the whole answer. */
+export async function stream(path, body, signal, news) {
+  const response = await fetch(path, sent({ ...body, stream: true }, signal));
+  if (!response.ok) throw refused(response, await response.json().catch(() => ({})));
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(word("cutOff"));
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      const data = event.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5)).join("\n");
+      if (!data) continue;
+      const told = JSON.parse(data);
+      if (told.error) throw new Error(told.error);
+      if (told.made) { reader.cancel(); return told.made; }
+      news(told);
+    }
+  }
+}
 
 /** Shows what went wrong, or that nothing does. */
 export function trouble(error) {
@@ -89,16 +116,67 @@ export function paintGrid(canvas, images, [height, width]) {
   paint(canvas, all, [down * height, across * width], (pixel) => pixel);
 }
 
-/** A button that shows that its work goes on. */
+/** A button for `work(signal)`, which stops it while it goes on. */
 export function worker(key, work) {
   const button = el("button", { type: "button", dataset: { word: key } });
+  const show = (key, busy) => {
+    button.dataset.word = key;
+    button.textContent = word(key);
+    button.setAttribute("aria-busy", String(busy));
+  };
+  let going = null;
   button.onclick = async () => {
-    button.disabled = true;
-    button.textContent = word("working");
-    try { await work(); trouble(null); } catch (error) { trouble(error); } finally {
-      button.disabled = false;
-      button.textContent = word(key);
+    if (going) { going.abort(); return; }
+    going = new AbortController();
+    show("stop", true);
+    try { await work(going.signal); trouble(null); } catch (error) {
+      if (error.name !== "AbortError") trouble(error);
+    } finally {
+      going = null;
+      show(key, false);
     }
   };
   return button;
+}
+
+/** What a model is, and how well it did where it was tested. */
+export function about(model) {
+  const line = el("p", { className: "hint" }, `${model.net} · ${model.objective}`);
+  const of = { images: "tested", texts: "testedTexts", words: "testedWords" }[model.classifies];
+  if (of && model.test_accuracy !== null) {
+    line.append(` · ${(100 * model.test_accuracy).toFixed(2)}\u00a0% `, el("span", { dataset: { word: of } }));
+  }
+  return line;
+}
+
+/** Classes with their probabilities: `{ parts, show(label, probabilities), blank(text) }`. */
+export function bars(classes) {
+  const label = el("div", { className: "label" });
+  const note = el("p", { className: "hint" });
+  const list = el("div", { className: "bars" });
+  const rows = classes.map((name) => {
+    const row = { name: el("span", { textContent: name }), fill: el("i"), share: el("span", { className: "share" }) };
+    list.append(row.name, el("div", { className: "bar" }, row.fill), row.share);
+    return row;
+  });
+  return {
+    parts: [label, note, list],
+    show(likeliest, probabilities, remark = "") {
+      const most = Math.max(...probabilities);
+      label.textContent = likeliest;
+      label.className = `label${likeliest.length > 3 ? " long" : ""}${most < 0.5 ? " doubt" : ""}`;
+      note.textContent = remark;
+      rows.forEach((row, i) => {
+        const p = probabilities[i];
+        row.fill.style.width = `${100 * p}%`;
+        row.share.textContent = `${(100 * p).toFixed(1)} %`;
+        row.name.className = p === most ? "most" : "";
+      });
+    },
+    blank(text) {
+      label.textContent = "";
+      note.textContent = text;
+      rows.forEach((row) => { row.fill.style.width = "0"; row.share.textContent = ""; row.name.className = ""; });
+    },
+  };
 }

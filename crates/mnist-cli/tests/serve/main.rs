@@ -3,6 +3,8 @@
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod texts;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -83,6 +85,45 @@ impl Server {
         let (status, _, answer) = self.ask("POST", path, "application/json", body.to_string().as_bytes());
         assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&answer));
         serde_json::from_slice(&answer).unwrap()
+    }
+
+    /// What is told of an answer while it is made, and the whole of it.
+    fn stream(&self, wish: &Value) -> (Vec<Value>, Value) {
+        let mut wish = wish.clone();
+        wish["stream"] = json!(true);
+        let body = wish.to_string();
+        let (status, head, answer) = self.ask("POST", "/api/generate", "application/json", body.as_bytes());
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(status, 200, "{answer}");
+        assert!(head.contains("content-type: text/event-stream"), "{head}");
+        let data = answer.lines().filter_map(|line| line.strip_prefix("data: "));
+        let mut news: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+        let made = news.pop().unwrap()["made"].take();
+        assert!(news.iter().all(|news| news["made"].is_null() && news["error"].is_null()), "{answer}");
+        (news, made)
+    }
+
+    /// Sends what is wrong, and looks at what is said of it.
+    fn refuses(&self, cases: &[Case<'_>]) {
+        for (method, path, kind, body, wanted, words) in cases {
+            let (status, _, answer) = self.ask(method, path, kind, body);
+            let answer = String::from_utf8(answer).unwrap();
+            assert_eq!(status, *wanted, "{method} {path} {kind}: {answer}");
+            let reason: Value = serde_json::from_str(&answer).unwrap();
+            assert!(
+                reason["error"].as_str().unwrap().contains(words),
+                "{method} {path}: {answer}, wanted {words}"
+            );
+        }
+    }
+
+    /// A count of `/metrics`.
+    fn count(&self, name: &str) -> f64 {
+        let (_, _, counts) = self.ask("GET", "/metrics", "", b"");
+        let counts = String::from_utf8(counts).unwrap();
+        let line =
+            counts.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{counts}"));
+        line.trim().parse().unwrap()
     }
 
     /// Asks it to end, and waits for it.
@@ -209,6 +250,51 @@ fn models_answer_within_limits() {
         }
     }
 
+    // The same while it is made: patch by patch, in rounds, at once.
+    for (model, parts) in [("m", 9), ("l", 49), ("v", 0)] {
+        let mut wish = json!({"model": model, "n": 2, "seed": 3});
+        if parts > 0 {
+            wish["image"] = json!(grey);
+            wish["erased"] = json!(erased);
+        }
+        let whole = server.post("/api/generate", &wish);
+        let (news, made) = server.stream(&wish);
+        assert_eq!(made, whole, "{model}");
+        assert!(news.len() <= parts && (parts == 0 || news.len() > 1), "{model}: {} news", news.len());
+        // What was told is what came out, with what was given as the model reads it.
+        let [tall, wide] = if model == "m" { [7, 7] } else { [2, 4] };
+        let images: Vec<Vec<u8>> = serde_json::from_value(made["images"].clone()).unwrap();
+        let mut grown = vec![vec![128_u8; 784]; 2];
+        for patch in news.iter().flat_map(|news| news["patches"].as_array().unwrap()) {
+            let [image, at] = ["image", "patch"].map(|key| patch[key].as_u64().unwrap() as usize);
+            let pixels: Vec<u8> = serde_json::from_value(patch["pixels"].clone()).unwrap();
+            assert_eq!(pixels.len(), tall * wide);
+            for (i, pixel) in pixels.into_iter().enumerate() {
+                let (y, x) = (at / (28 / wide) * tall + i / wide, at % (28 / wide) * wide + i % wide);
+                grown[image][y * 28 + x] = pixel;
+            }
+        }
+        assert!(parts == 0 || grown == images, "{model}");
+    }
+    // Who goes away is not waited for.
+    let mut stream = server.connect();
+    let wish = json!({"model": "l", "n": 64, "stream": true}).to_string();
+    let (host, length) = (&server.host, wish.len());
+    write!(
+        stream,
+        "POST /api/generate HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{wish}"
+    )
+    .unwrap();
+    let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
+    assert!(lines.any(|line| line.starts_with("data: {\"patches\"")));
+    drop(lines);
+    let begun = Instant::now();
+    while server.count("mnist_waiting") > 0.0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "who went away is waited for");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
     // What cannot be done, and how it is told.
     let bomb = {
         let mut png = seven();
@@ -258,17 +344,34 @@ fn models_answer_within_limits() {
         ("POST", "/api/generate", "application/json", b"{\"prompt\": \"In\"}", 422, "from a text"),
         ("POST", "/api/generate", "application/json", b"{\"model\": \"l\", \"image\": [1]}", 422, "784"),
         ("POST", "/api/generate", "application/json", b"{\"model\": \"a\"}", 422, "makes anything new"),
+        ("POST", "/api/generate", "application/json", b"{\"n\": 65, \"stream\": true}", 422, "1 to 64"),
+        (
+            "POST",
+            "/api/generate",
+            "application/json",
+            b"{\"model\": \"z\", \"stream\": true}",
+            404,
+            "no model",
+        ),
+        (
+            "POST",
+            "/api/predict",
+            "application/json",
+            b"{\"model\": \"a\", \"text\": \"In\"}",
+            422,
+            "it takes images",
+        ),
+        (
+            "POST",
+            "/api/predict",
+            "application/json",
+            b"{\"text\": \"In\"}",
+            422,
+            "no model that is served classifies text",
+        ),
+        ("POST", "/api/predict", "application/json", b"{}", 422, "one of images, text and texts"),
     ];
-    for (method, path, kind, body, wanted, words) in cases {
-        let (status, _, answer) = server.ask(method, path, kind, body);
-        let answer = String::from_utf8(answer).unwrap();
-        assert_eq!(status, *wanted, "{method} {path} {kind}: {answer}");
-        let reason: Value = serde_json::from_str(&answer).unwrap();
-        assert!(
-            reason["error"].as_str().unwrap().contains(words),
-            "{method} {path}: {answer}, wanted {words}"
-        );
-    }
+    server.refuses(cases);
     let (status, _, answer) =
         server.raw("GET /api/models HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n", b"");
     assert_eq!((status, String::from_utf8_lossy(&answer).contains("--bind")), (421, true));
@@ -278,7 +381,7 @@ fn models_answer_within_limits() {
     let (status, head, page) = server.ask("GET", "/", "", b"");
     assert!(status == 200 && head.contains("text/html"), "{head}");
     assert!(String::from_utf8(page).unwrap().contains("/app.js"));
-    for part in ["app", "make", "pad", "parts", "runs", "words"] {
+    for part in ["app", "make", "pad", "parts", "read", "runs", "words"] {
         assert_eq!(server.ask("GET", &format!("/{part}.js"), "", b"").0, 200, "{part}.js");
     }
     let described = server.get("/openapi.json");
@@ -295,6 +398,13 @@ fn models_answer_within_limits() {
             "/metrics"
         ]
     );
+    let whole = &described["paths"]["/api/generate"]["post"]["responses"]["200"]["content"];
+    for kind in ["application/json", "text/event-stream"] {
+        assert!(whole[kind]["schema"].is_object(), "{whole}");
+    }
+    // Two types of one name would be one.
+    let told = &described["components"]["schemas"]["Told"]["oneOf"];
+    assert_eq!(told.as_array().map(Vec::len), Some(5), "{told}");
     let (_, _, counts) = server.ask("GET", "/metrics", "", b"");
     let counts = String::from_utf8(counts).unwrap();
     for wanted in [
