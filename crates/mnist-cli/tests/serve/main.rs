@@ -320,7 +320,7 @@ fn models_answer_within_limits() {
         ("POST", "/api/predict", "image/png", &large, 413, "8 MiB"),
         ("POST", "/api/predict", "application/json", b"{", 422, "JSON"),
         ("POST", "/api/predict", "application/json", b"{\"images\": [[0, 300]]}", 422, "300"),
-        ("POST", "/api/predict", "application/json", b"{\"images\": [[0]]}", 422, "image 0 has 1 pixels"),
+        ("POST", "/api/predict", "application/json", b"{\"images\": [[0]]}", 422, "image 0 has 1 numbers"),
         ("POST", "/api/predict", "application/json", b"{\"images\": []}", 422, "send 1 to 64"),
         ("POST", "/api/predict", "application/json", b"{\"pictures\": []}", 422, "pictures"),
         ("POST", "/api/predict", "application/json", many.as_bytes(), 413, "65 images"),
