@@ -156,10 +156,10 @@ fn values(line: &MetricsLine) -> String {
 /// What a model takes from another one, module by module.
 pub(crate) fn start(from: &str, plan: &Plan) -> String {
     let mut text = format!("from {from}:\n");
-    let name = |path: &str| path.rsplit('.').next().unwrap_or(path).to_string();
     for (path, shape, how) in &plan.adapted {
-        text.push_str(&format!("  adapted   {path:<28} {} {shape:?}: {}\n", name(path), how.about()));
+        text.push_str(&format!("  adapted   {path:<28} {shape:?}: {}\n", how.about()));
     }
+    let name = |path: &str| path.rsplit('.').next().unwrap_or(path).to_string();
     for (what, tensors) in [("loaded", &plan.loaded), ("left out", &plan.left_out), ("new", &plan.new)] {
         let module = |path: &str| path.rsplit_once('.').map_or(path, |(module, _)| module).to_string();
         for tensors in tensors.chunk_by(|(a, _), (b, _)| module(a) == module(b)) {

@@ -6,6 +6,7 @@
 //! model that has learned from a folder is never tested on what it learned from when the folder has grown. Only where a
 //! class would have none to learn from or to test, one is moved. A picture that is there twice counts once.
 
+mod prepare;
 mod table;
 
 use std::{
@@ -15,9 +16,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, Rgb, RgbImage, imageops::FilterType};
 use serde::Serialize;
 
+use self::prepare::Picture;
+pub use self::prepare::{prepared, prepared_from_bytes};
 use crate::{
     dataset::DataSet,
     digest::sha256_hex,
@@ -29,18 +31,8 @@ use crate::{
     sources::{FILE_NAMES, Source},
 };
 
-/// Most bytes of a picture's file.
-const MOST_BYTES: u64 = 64 << 20;
-/// Most pixels of a picture.
-const MOST_PIXELS: u64 = 64 << 20;
 /// Largest height and width of the images that are made.
 const LARGEST: usize = 512;
-
-/// A picture is grey if the channels of no pixel differ by more levels than these.
-const TINT: u8 = 16;
-
-/// What shows through a picture.
-const PAPER: u8 = 255;
 
 /// Whether images may have this height and width.
 fn fits(size: &[usize; 2]) -> bool {
@@ -221,72 +213,6 @@ fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The middle of a picture as an image of `size`: scaled so that it just fills it, what juts out cut off; as it is: 0
-/// black, 255 white, what shows through over white; grey or channel by channel.
-///
-/// # Errors
-/// As [`scan::read`], but for blank ones.
-pub fn prepared(path: &Path, size: ImageSize) -> Result<Vec<u8>, scan::ScanError> {
-    of_picture(&scan::open(path, MOST_BYTES, MOST_PIXELS)?, size, path)
-}
-
-/// As [`prepared`], from the contents of a file of at most `most` pixels; `name` is for the errors.
-///
-/// # Errors
-/// Those of [`scan::from_bytes`].
-pub fn prepared_from_bytes(
-    bytes: &[u8],
-    name: &Path,
-    most: u64,
-    size: ImageSize,
-) -> Result<Vec<u8>, scan::ScanError> {
-    of_picture(&scan::decode(bytes, name, most.min(MOST_PIXELS))?, size, name)
-}
-
-fn of_picture(picture: &DynamicImage, size: ImageSize, name: &Path) -> Result<Vec<u8>, scan::ScanError> {
-    let whole: DynamicImage = if size.is_colour() {
-        scan::over_in_colour(picture, PAPER).into()
-    } else {
-        scan::over(picture, PAPER).into()
-    };
-    middle(whole, size.sides(), name)
-}
-
-/// The middle of a grey or colour picture, channel by channel.
-fn middle(whole: DynamicImage, [height, width]: [usize; 2], name: &Path) -> Result<Vec<u8>, scan::ScanError> {
-    let [height, width] = [height, width].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-    let (tall, wide) = (whole.height(), whole.width());
-    if tall.min(wide) < scan::SMALLEST as u32 {
-        let [width, height] = [wide, tall].map(|n| n as usize);
-        return Err(scan::ScanError::TooSmall { path: name.to_owned(), width, height });
-    }
-    if (tall, wide) == (height, width) {
-        return Ok(planes(whole));
-    }
-    // What is cut off is cut off first: a long, thin picture would become a huge one.
-    let share = |of: u32, by: u32, to: u32| {
-        u32::try_from(u64::from(of) * u64::from(to) / u64::from(by.max(1))).unwrap_or(u32::MAX).max(1)
-    };
-    let (tall_enough, wide_enough) =
-        (share(wide, width, height).min(tall), share(tall, height, width).min(wide));
-    let cut = whole.crop_imm((wide - wide_enough) / 2, (tall - tall_enough) / 2, wide_enough, tall_enough);
-    Ok(planes(cut.resize_exact(width, height, FilterType::Triangle)))
-}
-
-/// The bytes of a grey or colour picture, channel by channel.
-fn planes(picture: DynamicImage) -> Vec<u8> {
-    if picture.color().channel_count() == 1 {
-        return picture.into_luma8().into_raw();
-    }
-    let pixels = picture.into_rgb8();
-    (0..3).flat_map(|channel| pixels.pixels().map(move |pixel| pixel.0[channel])).collect()
-}
-
-/// Whether there is colour in a picture, and not only a tint.
-fn has_colour(picture: &RgbImage) -> bool {
-    picture.pixels().any(|Rgb([r, g, b])| r.max(g).max(b) - r.min(g).min(b) > TINT)
-}
-
 /// Where a picture is by what it is, in 0-1.
 fn place_of(bytes: &[u8]) -> f64 {
     let first = sha256_hex(bytes).get(..13).and_then(|digits| u64::from_str_radix(digits, 16).ok());
@@ -347,7 +273,7 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
     let (mut found, mut coloured) = (Vec::new(), Vec::new());
     for (class, tests, file) in pictures {
         let wrong = |error| DataError::malformed(&file, "picture", error, "a whole PNG or JPEG");
-        let picture = match scan::open(&file, MOST_BYTES, MOST_PIXELS) {
+        let picture = match Picture::open(&file) {
             Ok(picture) => picture,
             Err(error @ scan::ScanError::Format { .. }) => {
                 left_out.push(error.to_string());
@@ -356,14 +282,12 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
             Err(error) => return Err(wrong(error)),
         };
         // Of the grey picture, not of the image: at any size, in colour or not, it is on the same side.
-        let grey = scan::over(&picture, PAPER);
-        let place = place_of(grey.as_raw());
-        let pixels = middle(grey.into(), size, &file).map_err(wrong)?;
+        let place = place_of(&picture.grey());
+        let pixels = picture.image(size.into()).map_err(wrong)?;
         let mut in_colour = None;
-        if wanted.channels != Some(1) && picture.color().has_color() {
-            let whole = scan::over_in_colour(&picture, PAPER);
-            any_colour |= has_colour(&whole);
-            in_colour = Some(middle(whole.into(), size, &file).map_err(wrong)?);
+        if wanted.channels != Some(1) && picture.may_have_colour() {
+            any_colour |= picture.has_colour();
+            in_colour = Some(picture.image([3, size[0], size[1]].into()).map_err(wrong)?);
         }
         coloured.push(in_colour);
         // As one finds it in the folder.

@@ -151,7 +151,7 @@ fn pictures_in_colour_keep_it_in_every_command() {
     let plan =
         home.run(&[&["finetune", "--from", "grey", "--epochs", "1", "--name", "x"][..], &set].concat());
     assert!(
-        stderr(&plan).contains("weight [4, 3, 3, 3]: weights of one channel repeated for 3"),
+        stderr(&plan).contains("layers.0.conv.weight [4, 3, 3, 3]: weights of one channel repeated for 3"),
         "{}",
         stderr(&plan)
     );
