@@ -286,7 +286,7 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
         let pixels = picture.image(size.into()).map_err(wrong)?;
         let mut in_colour = None;
         if wanted.channels != Some(1) && picture.may_have_colour() {
-            any_colour |= picture.has_colour();
+            any_colour = any_colour || picture.has_colour();
             in_colour = Some(picture.image([3, size[0], size[1]].into()).map_err(wrong)?);
         }
         coloured.push(in_colour);

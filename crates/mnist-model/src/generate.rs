@@ -64,7 +64,7 @@ pub enum Generated<B: Backend> {
 pub type Watch<'a> = dyn FnMut(&[Vec<i32>]) -> ControlFlow<()> + 'a;
 
 /// Watches nothing and goes on.
-pub(crate) fn unwatched(_: &[Vec<i32>]) -> ControlFlow<()> {
+pub fn unwatched(_: &[Vec<i32>]) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 

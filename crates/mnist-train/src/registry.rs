@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use mnist_data::{Binarise, Examples, Task};
 use mnist_model::{
-    generate::{GenerateRequest, Generated, Watch},
+    generate::{GenerateRequest, Generated, Watch, unwatched},
     nets::EncoderConfig,
     objectives::{
         AutoencoderConfig, ChosenBy, ClassifyConfig, ClassifyTokensConfig, ContrastiveConfig, FixmatchConfig,
@@ -117,7 +117,9 @@ pub trait Trained<B: Backend>: Send {
     fn likelihood(&self, data: &AnyLoader, samples: usize, device: &B::Device) -> Result<Option<Likelihood>>;
 
     /// New examples, if the model makes some; the caller has seeded the backend. See [`Objective::generate`].
-    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>>;
+    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
+        self.generate_watched(request, device, &mut unwatched)
+    }
 
     /// As [`Trained::generate`], watched; see [`Objective::generate_watched`].
     fn generate_watched(
@@ -180,10 +182,6 @@ where
 
     fn likelihood(&self, data: &AnyLoader, samples: usize, device: &B::Device) -> Result<Option<Likelihood>> {
         Ok(likelihood::of(self, M::Input::wanted(data)?, samples, device))
-    }
-
-    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
-        Objective::generate(self, request, device)
     }
 
     fn generate_watched(

@@ -22,7 +22,7 @@ use mnist_data::{Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
 use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Phase, Picture, Progress, Score};
-use crate::generate::{GenerateRequest, Generated};
+use crate::generate::{GenerateRequest, Generated, Watch};
 use crate::{
     blocks::{Linear, output_linear},
     decoder::{Decoder, DecoderConfig},
@@ -209,7 +209,12 @@ impl<B: Backend> Objective<B> for Gan<B> {
         Some(self.net.forward((batch.images - self.mean) / self.std))
     }
 
-    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
+    fn generate_watched(
+        &self,
+        request: &GenerateRequest,
+        device: &B::Device,
+        _watch: &mut Watch<'_>,
+    ) -> Option<Generated<B>> {
         let images = sigmoid(self.generator.forward(request.codes(self.code, device)));
         Some(Generated::Images(Picture { name: "samples", images, columns: 16 }))
     }

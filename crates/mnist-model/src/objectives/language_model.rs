@@ -223,10 +223,6 @@ impl<B: Backend> Objective<B> for LanguageModel<B> {
         Some(self.net.mean(&batch))
     }
 
-    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
-        self.generate_watched(request, device, &mut unwatched)
-    }
-
     fn generate_watched(
         &self,
         request: &GenerateRequest,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     blocks::{LayerNorm, Linear, layer_norm, normal_linear},
-    generate::{GenerateRequest, Generated, Watch, unwatched},
+    generate::{GenerateRequest, Generated, Watch},
     token_net::{TokenNet, TokenNetConfig, TokenNetSettings},
     transformer::STD,
 };
@@ -294,10 +294,6 @@ impl<B: Backend> Objective<B> for Masked<B> {
 
     fn features(&self, batch: Tokens<B>) -> Option<Tensor<B, 2>> {
         Some(self.net.mean(&batch))
-    }
-
-    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
-        self.generate_watched(request, device, &mut unwatched)
     }
 
     fn generate_watched(

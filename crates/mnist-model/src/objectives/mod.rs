@@ -35,7 +35,7 @@ use burn::{
 };
 use mnist_data::{Examples, Patches};
 
-use crate::generate::{GenerateRequest, Generated, Watch};
+use crate::generate::{GenerateRequest, Generated, Watch, unwatched};
 
 /// What one training step minimises, and the parts of it worth watching.
 pub struct Losses<B: Backend> {
@@ -217,20 +217,19 @@ pub trait Objective<B: Backend>: Module<B> {
 
     /// New examples, for objectives that can make some; the caller has seeded the backend's generator.
     fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
-        let _ = (request, device);
-        None
+        self.generate_watched(request, device, &mut unwatched)
     }
 
-    /// As [`Objective::generate`], watched while it makes token by token or in rounds; where that stops it, what there is
-    /// so far. Of what is made at once nothing is told.
+    /// What [`Objective::generate`] gives, watched while it is made token by token or in rounds; where that stops it, what
+    /// there is so far. Of what is made at once nothing is told.
     fn generate_watched(
         &self,
         request: &GenerateRequest,
         device: &B::Device,
         watch: &mut Watch<'_>,
     ) -> Option<Generated<B>> {
-        let _ = watch;
-        self.generate(request, device)
+        let _ = (request, device, watch);
+        None
     }
 
     /// Numbers in a code that it makes an image of, if it does; see [`GenerateRequest::codes`].

@@ -16,7 +16,7 @@ use mnist_data::{Batch, HostBatch};
 use serde::{Deserialize, Serialize};
 
 use super::{ChosenBy, Losses, Objective, ObjectiveConfig, Part, Picture, Progress, Score, side_by_side};
-use crate::generate::{GenerateRequest, Generated};
+use crate::generate::{GenerateRequest, Generated, Watch};
 use crate::{
     blocks::{Linear, output_linear},
     decoder::{Decoder, DecoderConfig},
@@ -211,7 +211,12 @@ impl<B: Backend> Objective<B> for Vae<B> {
         Some(likelihood.reshape([batch_size, samples]) + of_codes)
     }
 
-    fn generate(&self, request: &GenerateRequest, device: &B::Device) -> Option<Generated<B>> {
+    fn generate_watched(
+        &self,
+        request: &GenerateRequest,
+        device: &B::Device,
+        _watch: &mut Watch<'_>,
+    ) -> Option<Generated<B>> {
         let images = self.decode(request.codes(self.code(), device));
         Some(Generated::Images(Picture { name: "samples", images, columns: 16 }))
     }

@@ -72,9 +72,10 @@ function drawView() {
     }
   }));
   const ask = latest(async () => {
-    const [light, dark] = pad.isEmpty() ? [null, null] : await Promise.all([pad.png(false), pad.png(true)]);
+    const drawn = new Map();
+    for (const dark of new Set(cards.map((c) => c.model.dark))) drawn.set(dark, pad.isEmpty() ? null : await pad.png(dark));
     // A file may have been dropped meanwhile.
-    asks.forEach((one, i) => one(file ?? (pad.isEmpty() ? null : cards[i].model.dark ? dark : light)));
+    asks.forEach((one, i) => one(file ?? (pad.isEmpty() ? null : drawn.get(cards[i].model.dark))));
   });
   const pad = makePad({
     onChange: () => { file = null; ask(); },
