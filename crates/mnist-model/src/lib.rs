@@ -10,7 +10,7 @@
 //!
 //! fn features<B: Backend>(device: &B::Device) -> [usize; 2] {
 //!     let settings = NetSettings::default();
-//!     let net = settings.init::<B>("cnn", [28, 28], device).expect("cnn is in the table");
+//!     let net = settings.init::<B>("cnn", [28, 28].into(), device).expect("cnn is in the table");
 //!     let images = Tensor::zeros([2, 1, 28, 28], device);
 //!     net.forward(images).dims() // [2, net.width()]
 //! }
