@@ -1,9 +1,9 @@
-//! `cargo xtask soak`: one long training that is killed again and again, beside one that is left alone. What they leave behind has
-//! to be equal byte for byte, and neither may grow.
+//! `cargo xtask soak`: one long training that is killed again and again, beside one that is left alone, at the same time and with one
+//! thread each. What they leave behind has to be equal byte for byte, and neither may grow.
 
 use std::{
     process::Child,
-    thread::sleep,
+    thread::{scope, sleep},
     time::{Duration, Instant},
 };
 
@@ -21,13 +21,15 @@ use crate::workspace;
 const LOOK: Duration = Duration::from_millis(500);
 /// Share by which the last quarter of a training may need more memory than the second one: counters that rise, fragments.
 const GROWTH: f64 = 1.10;
+/// Threads of each training: they share the machine.
+const THREADS: Option<usize> = Some(1);
 /// Sittings of a training that never ends.
 const MOST: usize = 10_000;
 
 /// Options of `cargo xtask soak`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How long the training is to take if it is left alone (the whole takes somewhat more than twice as long)
+    /// How long the training is to take if it is left alone, by `plan` (the killed one beside it takes somewhat longer)
     #[arg(long, value_name = "M", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     minutes: u32,
     /// Seconds between two kills
@@ -41,8 +43,12 @@ pub(crate) struct Args {
 /// Trains, kills, compares.
 pub(crate) fn run(args: &Args) -> Result<()> {
     workspace::step(&mut workspace::cargo_cli("build", &[]), "build mnist-cli")?;
-    let program = workspace::cli_program()?;
+    let built = workspace::cli_program()?;
     let directory = workspace::home("soak")?;
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    // A copy: somebody may build while it runs, and each sitting has to be the same program.
+    let program = directory.join(built.file_name().unwrap_or_default());
+    std::fs::copy(&built, &program).with_context(|| format!("cannot copy {}", built.display()))?;
     let epochs = epochs(&program, args.minutes)?;
     let settings = [
         format!("epochs={epochs}"),
@@ -55,26 +61,49 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         seed: args.seed,
         recipe: None,
         settings: settings.to_vec(),
-        threads_mix: false,
+        threads_mix: true,
         keep: true,
     };
     let lab = Lab { args: &kill_args, program, directory };
     lab.make()?;
-    println!("{epochs} epochs of the default recipe");
+    println!("{epochs} epochs of the default recipe, twice");
 
-    let (begun, mut whole) = (Instant::now(), Vec::new());
-    let mut child = lab.spawn("whole", lab.train("whole", None))?;
-    watch(&mut child, None, &mut whole)?;
+    let killed = scope(|scope| {
+        let whole = scope.spawn(|| left_alone(&lab));
+        let killed = again_and_again(&lab, args.every);
+        whole
+            .join()
+            .unwrap_or_else(|_| bail!("the thread that watched the training left alone has ended"))?;
+        killed
+    });
+    killed?;
+    match lab.artifacts("whole")?.difference(&lab.artifacts("killed")?) {
+        None => {
+            println!("weights, metrics, figures and predictions are equal byte for byte");
+            Ok(())
+        }
+        Some(difference) => bail!("the killed training differs: {difference}"),
+    }
+}
+
+/// The training that nothing happens to.
+fn left_alone(lab: &Lab) -> Result<()> {
+    let (begun, mut seen) = (Instant::now(), Vec::new());
+    let mut child = lab.spawn("whole", lab.train("whole", THREADS))?;
+    watch(&mut child, None, &mut seen)?;
     lab.must_succeed("whole", "the training left alone", child.wait()?)?;
-    println!("left alone: {:.1} minutes, {}", minutes(begun), flat("the training left alone", &whole)?);
-    let reference = lab.artifacts("whole")?;
+    println!("left alone: {:.1} minutes, {}", minutes(begun), flat("the training left alone", &seen)?);
+    Ok(())
+}
 
+/// The training that is killed every so many seconds, until it is done.
+fn again_and_again(lab: &Lab, every: u64) -> Result<()> {
     let (begun, mut peaks, mut resumed) = (Instant::now(), Vec::new(), 0);
     for sitting in 0..MOST {
-        let command = if sitting == 0 { lab.train("killed", None) } else { lab.go_on("killed", None) };
+        let command = if sitting == 0 { lab.train("killed", THREADS) } else { lab.go_on("killed", THREADS) };
         let mut child = lab.spawn("killed", command)?;
         let mut seen = Vec::new();
-        let ended = watch(&mut child, Some(Duration::from_secs(args.every)), &mut seen)?;
+        let ended = watch(&mut child, Some(Duration::from_secs(every)), &mut seen)?;
         let status = if ended { child.wait()? } else { kill(&mut child)? };
         if ended || status.success() {
             lab.must_succeed("killed", "a training that is killed again and again", status)?;
@@ -83,13 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 minutes(begun),
                 flat("the killed one, sitting by sitting", &peaks)?
             );
-            return match reference.difference(&lab.artifacts("killed")?) {
-                None => {
-                    println!("weights, metrics, figures and predictions are equal byte for byte");
-                    Ok(())
-                }
-                Some(difference) => bail!("the killed training differs: {difference}"),
-            };
+            return Ok(());
         }
         // The last sitting also tests, which takes more; it is not among these.
         peaks.extend(seen.iter().copied().max());
@@ -107,7 +130,7 @@ fn epochs(program: &std::path::Path, minutes: u32) -> Result<u64> {
     let mut command = std::process::Command::new(program);
     let output = command
         .current_dir(workspace::root())
-        .args(["plan", "default", "--json", "--quiet"])
+        .args(["plan", "default", "--json", "--quiet", "--threads", "1"])
         .output()
         .context("cannot start mnist-cli plan")?;
     let plan: Value = serde_json::from_slice(&output.stdout).with_context(|| {
