@@ -108,6 +108,9 @@ pub(crate) struct Chosen {
     /// Data set, or for objectives on tokens `text`, a UTF-8 file or a folder of .txt files [default: the recipe's]
     #[arg(long, value_name = "NAME|PATH")]
     pub data: Option<String>,
+    /// Net that reads images [default: the recipe's; of fine-tuning the source's]
+    #[arg(long, value_parser = PossibleValuesParser::new(nets()))]
+    pub net: Option<String>,
     /// Passes over the training images
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
@@ -132,7 +135,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Go on with a run that was stopped
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "seed", "epochs", "labels", "set", "data"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "seed", "epochs", "labels", "set", "data", "net"])]
     pub resume: Option<String>,
     /// With --resume: go on from this checkpoint, not from the newest
     #[arg(long, value_name = "STEP-DIR", requires = "resume")]
@@ -202,6 +205,9 @@ pub(crate) struct Tune {
     /// Search for settings of fine-tuning: a run (its directory or name), or a .safetensors file of an encoder's tensors
     #[arg(long, value_name = "RUN|FILE")]
     pub from: Option<String>,
+    /// Data set or path, as `train --data` has it [default: the recipe's]
+    #[arg(long, value_name = "NAME|PATH")]
+    pub data: Option<String>,
     /// What to search: KEY=LOW..HIGH, KEY=LOW..HIGH:log or KEY=A|B|C; may be given often [default: learning rate,
     /// weight decay, batch size about the recipe's]
     #[arg(long, value_name = "KEY=VALUES")]
@@ -236,7 +242,7 @@ pub(crate) struct Tune {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Go on with a search that was stopped
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["recipe", "from", "search", "trials", "method", "pruning", "seed", "epochs", "set"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["recipe", "from", "data", "search", "trials", "method", "pruning", "seed", "epochs", "set"])]
     pub resume: Option<String>,
 }
 
@@ -265,12 +271,19 @@ pub(crate) fn plain(name: &str) -> Result<String, String> {
     }
 }
 
+/// Methods of fine-tuning.
+const METHODS: [&str; 6] = ["full", "head", "gradual", "layer-decay", "lora", "bias"];
+
 /// `finetune`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Finetune {
     /// Where the encoder is from: a run (its directory or name), or a .safetensors file of an encoder's tensors
     #[arg(long, value_name = "RUN|FILE", required_unless_present = "resume", conflicts_with = "resume")]
     pub from: Option<String>,
+    /// What is trained: all, the new layer, all from the top down, all but lower layers by smaller steps, additions of low
+    /// rank, biases
+    #[arg(long, value_parser = METHODS, conflicts_with = "resume")]
+    pub method: Option<String>,
     /// All that `train` takes; the recipe is `finetune` if none is named.
     #[command(flatten)]
     pub train: Train,
@@ -281,6 +294,9 @@ pub(crate) struct Finetune {
 pub(crate) struct Probe {
     /// A run with an encoder: its directory or name
     pub run: String,
+    /// Tell classes of other data apart than the run's: a name or a path as `train --data` has it
+    #[arg(long, value_name = "NAME|PATH")]
+    pub data: Option<String>,
     /// Numbers of labels
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "100,1000,55000")]
     pub labels: Vec<usize>,
@@ -338,7 +354,7 @@ impl ExportFormat {
 pub(crate) struct Import {
     /// Weights of a classifier: .safetensors, .pt or .pth (nothing in it is run)
     pub file: PathBuf,
-    /// Its net; pytorch_example_cnn is that of PyTorch's MNIST example, resnet18 torchvision's
+    /// Its net; pytorch_example_cnn is that of PyTorch's MNIST example, resnet18, resnet34 and resnet50 are torchvision's
     #[arg(long, value_parser = PossibleValuesParser::new(nets()))]
     pub net: String,
     /// Name of the run [default: the file's]
@@ -371,6 +387,9 @@ pub(crate) struct FewLabels {
     /// Where the encoder is from: a run (its directory or name), or a .safetensors file of an encoder's tensors
     #[arg(long, value_name = "RUN|FILE")]
     pub from: String,
+    /// Data set or path, as `train --data` has it [default: the source's]
+    #[arg(long, value_name = "NAME|PATH")]
+    pub data: Option<String>,
     /// Numbers of labels
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "10,50,100,500,1000")]
     pub labels: Vec<usize>,
@@ -404,6 +423,9 @@ pub(crate) struct Pipeline {
     /// Seed of every stage
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: u64,
+    /// Data set or path, as `train --data` has it [default: the stages']
+    #[arg(long, value_name = "NAME|PATH")]
+    pub data: Option<String>,
     /// Change a setting of every stage; may be given often
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -425,6 +447,9 @@ pub(crate) struct Evaluate {
     /// Images to measure on
     #[arg(long, value_enum, default_value = "test")]
     pub split: Split,
+    /// Measure on other data than the run's, of the same classes: a name or a path as `train --data` has it
+    #[arg(long, value_name = "NAME|PATH")]
+    pub data: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -4,7 +4,7 @@
 //! anew, white with the probability of its grey (Salakhutdinov & Murray 2008; Burda et al. 2015, arXiv 1509.00519).
 //! The two are different data: a likelihood says which it is of.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -114,9 +114,12 @@ impl Source for Images {
         let as_they_are = matches!(purpose, Purpose::Measure(_)) && views == 1;
         let mut pixels = vec![0.0; indices.len() * views * values];
         let examples = pixels.chunks_exact_mut((views * values).max(1)).zip(indices);
+        let mut before = HashMap::new();
         for (out, &index) in examples {
             let image = self.data.image(index).unwrap_or_default(); // indices are checked in `Loader::of`
             let key = purpose.key().with(index as u64);
+            let again = before.entry(index).and_modify(|count| *count += 1).or_insert(0);
+            let key = if *again == 0 { key } else { key.named("again").with(*again) };
             for (view, out) in out.chunks_exact_mut(values).enumerate() {
                 // The first view has the key that an only one has.
                 let key = if view == 0 { key } else { key.named("view").with(view as u64) };

@@ -59,7 +59,8 @@ pub trait Source: Clone + Send + Sync + 'static {
     fn batch(&self, indices: &[usize], purpose: Purpose, scratch: &mut Self::Scratch) -> Self::Batch;
 }
 
-/// What examples are prepared for. What is drawn of an example is drawn from the key and its number.
+/// What examples are prepared for. What is drawn of an example is drawn from the key, its number and, where a batch has it
+/// more than once, how often it has come before.
 #[derive(Clone, Copy, Debug)]
 pub enum Purpose {
     /// Training: distorted as the settings say, each epoch under a key of its own.
@@ -141,7 +142,8 @@ impl Loader {
     }
 
     /// So many labelled examples first in each batch of [`Loader::epoch`], in turn from shuffled passes of their own;
-    /// the rest of a batch is drawn from all, and an epoch is a pass over these.
+    /// the rest of a batch is drawn from all, and an epoch is a pass over these. An example that comes again is distorted
+    /// anew.
     pub fn labelled_first(self, count: usize) -> Self {
         let those: Vec<usize> =
             self.indices.iter().copied().filter(|&i| self.source.is_labelled(i)).collect();
@@ -221,7 +223,8 @@ impl<S: Source> Loader<S> {
             None => indices,
         };
         let key = Key::new(self.seed).named("augment").with(epoch as u64);
-        Batches::start(self.plan(indices, Purpose::Train(key)), from, self.workers)
+        let repeats = self.labelled.is_some();
+        Batches::start(Plan { repeats, ..self.plan(indices, Purpose::Train(key)) }, from, self.workers)
     }
 
     /// Before each part of `rest` that fills a batch, the `first` labelled examples that are next.
@@ -250,7 +253,13 @@ impl<S: Source> Loader<S> {
     }
 
     fn plan(&self, indices: Vec<usize>, purpose: Purpose) -> Plan<S> {
-        Plan { source: Arc::clone(&self.source), indices, batch_size: self.batch_size, purpose }
+        Plan {
+            source: Arc::clone(&self.source),
+            indices,
+            batch_size: self.batch_size,
+            purpose,
+            repeats: false,
+        }
     }
 }
 
@@ -261,6 +270,8 @@ struct Plan<S> {
     indices: Vec<usize>,
     batch_size: usize,
     purpose: Purpose,
+    /// Whether an example may come more than once, so that each batch needs draws of its own.
+    repeats: bool,
 }
 
 impl<S: Source> Plan<S> {
@@ -268,7 +279,11 @@ impl<S: Source> Plan<S> {
     fn batch(&self, step: usize, scratch: &mut S::Scratch) -> S::Batch {
         let start = step.saturating_mul(self.batch_size).min(self.indices.len());
         let end = start.saturating_add(self.batch_size).min(self.indices.len());
-        self.source.batch(&self.indices[start..end], self.purpose, scratch)
+        let purpose = match self.purpose {
+            Purpose::Train(key) if self.repeats => Purpose::Train(key.named("step").with(step as u64)),
+            purpose => purpose,
+        };
+        self.source.batch(&self.indices[start..end], purpose, scratch)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     metrics::{Predictions, macro_f1},
     registry::{self, Trained},
     report::Mistake,
+    run::DataSettings,
     rundir::SavedRun,
     token_data::{self, Coder},
 };
@@ -52,6 +53,43 @@ pub fn load_for_features(
     run: &Path,
 ) -> Result<AnyLoader> {
     read(saved, name, whole(saved)?, data_dir, run)
+}
+
+/// A run as if it had learned from other data, for what [`load_split`] and [`load_for_features`] are to read; its model is
+/// made as before, for the run as it is.
+///
+/// # Errors
+/// [`TrainError::Settings`] if the run reads images and the data are text, or the other way round;
+/// [`TrainError::Data`].
+pub fn on_other_data(
+    saved: &SavedRun,
+    data: &DataSettings,
+    data_dir: Option<&Path>,
+    run: &Path,
+) -> Result<SavedRun> {
+    let mut other = saved.clone();
+    // All of it, and with pixels as the model reads them.
+    other.run.data = DataSettings { binarise: saved.run.data.binarise, labels: 0, ..data.clone() };
+    let [reads, found] = [&saved.run, &other.run].map(token_data::is_text);
+    if reads != found {
+        let [reads, found] = [reads, found].map(|text| if text { "text" } else { "images" });
+        return Err(TrainError::Settings(format!("the run's model reads {reads}, the data are {found}")));
+    }
+    let (digest, classes) = if found {
+        let text = token_data::open_text(&other.run, data_dir)?;
+        (text.digest, text.classes)
+    } else {
+        let set = DataSet::open(&other.run.data.name, data_dir)?;
+        (set.digest()?, set.class_names())
+    };
+    let coder = saved.facts.tokens.is_some().then(|| Coder::load(saved, run)).transpose()?;
+    other.provenance.data_digest =
+        coder.map_or(Ok(digest.clone()), |coder| token_data::digest_of(&digest, &coder))?;
+    // Marks of punctuation are the same in every text.
+    if registry::task(&saved.run)? != Some(Task::Label) {
+        other.facts.classes = classes;
+    }
+    Ok(other)
 }
 
 /// The task by which [`load_for_features`] reads.

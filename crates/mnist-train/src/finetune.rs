@@ -249,8 +249,8 @@ pub struct Source {
     inside: BTreeMap<String, String>,
     /// Whether names say which tensors are the encoder's.
     prefixed: bool,
-    /// Whether it is a ResNet-18 of torchvision.
-    torchvision: bool,
+    /// The net, if it is a ResNet of torchvision.
+    torchvision: Option<&'static str>,
 }
 
 /// What becomes of the tensors of a source and of a model.
@@ -268,7 +268,7 @@ pub struct Plan {
 
 impl Source {
     /// Reads the weights of a run (its directory, or its name under `runs`), or a file of safetensors or
-    /// PyTorch: an encoder's tensors, named `net.*` or without that beginning, or a ResNet-18 of torchvision.
+    /// PyTorch: an encoder's tensors, named `net.*` or without that beginning, or a ResNet of torchvision.
     ///
     /// # Errors
     /// [`TrainError::NoRun`], [`TrainError::Unfinished`], [`TrainError::Io`], [`TrainError::Damaged`].
@@ -287,10 +287,10 @@ impl Source {
     fn read(from: &str, path: &Path, saved: Option<SavedRun>, given: Option<Given>) -> Result<Self> {
         let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
         let mut named = foreign::parse(path, &bytes)?;
-        let torchvision = saved.is_none() && foreign::is_torchvision(&named);
-        if torchvision {
+        let torchvision = foreign::torchvision_net(&named).filter(|_| saved.is_none());
+        if let Some(net) = torchvision {
             let damaged = |reason| TrainError::Damaged { path: path.to_path_buf(), reason };
-            named = foreign::from_torchvision(named).map_err(damaged)?;
+            named = foreign::from_torchvision(named, net).map_err(damaged)?;
         }
         let tensors: BTreeMap<_, _> =
             named.into_iter().map(|(name, tensor)| (name, (tensor.shape, tensor.values))).collect();
@@ -333,8 +333,8 @@ impl Source {
             data.insert("validation".into(), (saved.run.data.validation as i64).into());
             table.insert("data".into(), data.into());
         }
-        if self.torchvision {
-            table.insert("net".into(), "resnet18".into());
+        if let Some(net) = self.torchvision {
+            table.insert("net".into(), net.into());
         }
         Ok(table)
     }

@@ -1,4 +1,4 @@
-//! Weights that others made: files of safetensors or PyTorch, and torchvision's names for a ResNet-18.
+//! Weights that others made: files of safetensors or PyTorch, and torchvision's names for its ResNets.
 //!
 //! A PyTorch file is a program in pickle's language; Burn's reader takes tensors out of it and runs nothing. It is given
 //! only what has been followed before (`foreign/archive.rs`, `foreign/pickle.rs`).
@@ -100,28 +100,33 @@ fn pytorch(path: &Path, bytes: &[u8]) -> Result<Named, String> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("it is no file of PyTorch's".into()))
 }
 
-/// Whether tensors have the names of a ResNet with BasicBlocks in torchvision.
-pub fn is_torchvision(named: &Named) -> bool {
-    ["conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "fc.weight"]
-        .iter()
-        .all(|n| named.contains_key(*n))
+/// The net of the table that tensors have torchvision's names of, if it is one: the first names that differ tell which.
+pub fn torchvision_net(named: &Named) -> Option<&'static str> {
+    let has = |name: &str| named.contains_key(name);
+    let all = ["conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "fc.weight"].into_iter().all(has);
+    all.then(|| match (has("layer1.0.conv3.weight"), has("layer1.2.conv1.weight")) {
+        (true, _) => "resnet50",
+        (false, true) => "resnet34",
+        (false, false) => "resnet18",
+    })
 }
 
-/// Tensors of a torchvision ResNet-18 under the names and in the layout of net `resnet18`: the encoder's begin with
-/// `net.Resnet18.`, the last layer's with `head.`.
+/// Tensors of torchvision's ResNet called `net` under the names and in the layout of our net of that name: the encoder's
+/// begin with `net.` and its type, like `net.Resnet18.`, the last layer's with `head.`.
 ///
 /// # Errors
-/// A message that names a tensor that is no part of a ResNet-18.
-pub fn from_torchvision(named: Named) -> Result<Named, String> {
-    let graph = Graph::classifier("resnet18", &NetSettings::default(), 1).map_err(|e| e.to_string())?;
+/// A message that names a tensor that is no part of it.
+pub fn from_torchvision(named: Named, net: &str) -> Result<Named, String> {
+    let graph = Graph::classifier(net, &NetSettings::default(), 1).map_err(|e| e.to_string())?;
     let known: BTreeMap<_, _> = graph.tensors().into_iter().map(|t| (t.theirs.clone(), t)).collect();
+    let prefix = format!("net.{}.", net.replacen('r', "R", 1));
     let mut ours = Named::new();
     for (name, tensor) in named {
         let Some(Published { ours: new, transposed: turned, .. }) = known.get(&name) else {
-            return Err(format!("{name} is not part of a ResNet-18"));
+            return Err(format!("{name} is not part of torchvision's {net}"));
         };
         let tensor = if *turned { transposed(tensor).ok_or(format!("{name} is no matrix"))? } else { tensor };
-        let prefix = if new.starts_with("head.") { "" } else { "net.Resnet18." };
+        let prefix = if new.starts_with("head.") { "" } else { &prefix };
         ours.insert(format!("{prefix}{new}"), tensor);
     }
     Ok(ours)

@@ -1,11 +1,11 @@
 //! What the nets compute, as a list of layers, and what other programs call their tensors.
 //!
-//! Names are ours but for two nets that are known from elsewhere: `resnet18` has torchvision's, `pytorch_example_cnn` those
-//! of PyTorch's example.
+//! Names are ours but for nets that are known from elsewhere: `resnet18`, `resnet34` and `resnet50` have torchvision's,
+//! `pytorch_example_cnn` those of PyTorch's example.
 
 use std::collections::BTreeMap;
 
-use mnist_model::nets::{CnnConfig, NetSettings, Pool, RESNET18_BLOCKS, ResnetConfig, VitConfig};
+use mnist_model::nets::{CnnConfig, Layout, NetSettings, Pool, ResnetConfig, VitConfig};
 use serde::Serialize;
 
 use crate::error::{Result, TrainError};
@@ -117,6 +117,11 @@ impl Graph {
         self.push(Op::Conv { name: name.into(), bias, stride, padding })
     }
 
+    /// A convolution without a bias, of the value numbered `x`.
+    fn conv_of(&mut self, x: usize, name: &str, stride: usize, padding: usize) -> usize {
+        self.of(Op::Conv { name: name.into(), bias: false, stride, padding }, vec![x])
+    }
+
     fn norm(&mut self, name: &str) -> usize {
         self.push(Op::BatchNorm { name: name.into(), epsilon: EPSILON })
     }
@@ -162,25 +167,38 @@ impl Graph {
         }
     }
 
-    /// Blocks of a residual net; which of them halve is said.
-    fn blocks(&mut self, halve: impl IntoIterator<Item = (bool, bool)>) {
-        for (i, (halves, projects)) in halve.into_iter().enumerate() {
+    /// Blocks of a residual net, stage by stage.
+    fn blocks(&mut self, stages: &[usize], bottleneck: bool) {
+        let blocks =
+            stages.iter().enumerate().flat_map(|(stage, &count)| (0..count).map(move |block| (stage, block)));
+        for (i, (stage, block)) in blocks.enumerate() {
             let (name, x) = (format!("blocks.{i}"), self.layers.len());
+            let halves = stage > 0 && block == 0;
             let stride = if halves { 2 } else { 1 };
-            let shortcut = if projects {
-                self.of(
-                    Op::Conv { name: format!("{name}.downsample.conv"), bias: false, stride, padding: 0 },
-                    vec![x],
-                );
+            // A bottleneck widens what comes in, so the first of all needs it too.
+            let shortcut = if halves || bottleneck && block == 0 {
+                self.conv_of(x, &format!("{name}.downsample.conv"), stride, 0);
                 self.norm(&format!("{name}.downsample.norm"))
             } else {
                 x
             };
-            self.of(Op::Conv { name: format!("{name}.conv1"), bias: false, stride, padding: 1 }, vec![x]);
-            self.norm(&format!("{name}.norm1"));
-            self.push(Op::Relu);
-            self.conv(&format!("{name}.conv2"), false, 1, 1);
-            let y = self.norm(&format!("{name}.norm2"));
+            let (name1, name2) = (format!("{name}.conv1"), format!("{name}.conv2"));
+            let y = if bottleneck {
+                self.conv_of(x, &name1, 1, 0);
+                self.norm(&format!("{name}.norm1"));
+                self.push(Op::Relu);
+                self.conv(&name2, false, stride, 1);
+                self.norm(&format!("{name}.norm2"));
+                self.push(Op::Relu);
+                self.conv(&format!("{name}.expand.conv"), false, 1, 0);
+                self.norm(&format!("{name}.expand.norm"))
+            } else {
+                self.conv_of(x, &name1, stride, 1);
+                self.norm(&format!("{name}.norm1"));
+                self.push(Op::Relu);
+                self.conv(&name2, false, 1, 1);
+                self.norm(&format!("{name}.norm2"))
+            };
             self.of(Op::Add, vec![y, shortcut]);
             self.push(Op::Relu);
         }
@@ -191,12 +209,11 @@ impl Graph {
         self.conv("stem", false, 1, 1);
         self.norm("norm");
         self.push(Op::Relu);
-        let block = |(stage, &count): (usize, &usize)| (0..count).map(move |block| stage > 0 && block == 0);
-        self.blocks(config.blocks.iter().enumerate().flat_map(block).map(|halves| (halves, halves)));
+        self.blocks(&config.blocks, false);
     }
 
     /// `repeated` says that grey images are read as so many equal channels.
-    fn resnet18(&mut self, repeated: Option<usize>) {
+    fn torchvision(&mut self, layout: Layout, repeated: Option<usize>) {
         if let Some(channels) = repeated {
             self.push(Op::Repeat { channels });
         }
@@ -204,7 +221,7 @@ impl Graph {
         self.norm("norm");
         self.push(Op::Relu);
         self.push(Op::MaxPool { kernel: 3, stride: 2, padding: 1 });
-        self.blocks((0..8).map(|block| block > 0 && block % 2 == 0).map(|halves| (halves, halves)));
+        self.blocks(&layout.blocks, layout.bottleneck);
     }
 
     fn pytorch_example(&mut self) {
@@ -248,13 +265,15 @@ impl Graph {
     /// [`TrainError::Settings`] for a net that other programs have no form of.
     pub(crate) fn classifier(net: &str, nets: &NetSettings, channels: usize) -> Result<Self> {
         let mut graph = Self::default();
+        // Grey images are repeated where the stem reads colours.
+        let repeated = |wanted: usize| (channels < wanted).then_some(wanted);
         match net {
             "mlp" => graph.mlp(nets.mlp.hidden.len()),
             "cnn" => graph.cnn(&nets.cnn),
             "resnet" => graph.resnet(&nets.resnet),
-            "resnet18" => {
-                graph.resnet18((channels < nets.resnet18.channels).then_some(nets.resnet18.channels))
-            }
+            "resnet18" => graph.torchvision(Layout::RESNET18, repeated(nets.resnet18.channels)),
+            "resnet34" => graph.torchvision(Layout::RESNET34, repeated(nets.resnet34.channels)),
+            "resnet50" => graph.torchvision(Layout::RESNET50, repeated(nets.resnet50.channels)),
             "vit" => graph.vit(&nets.vit),
             "pytorch_example_cnn" => graph.pytorch_example(),
             other => {
@@ -311,29 +330,37 @@ pub(crate) struct Published {
 
 /// What a layer of ours is called where its net is known from.
 fn published(net: &str, layer: &str) -> String {
+    let layout = Layout::of_net(net);
     match (net, layer) {
         ("pytorch_example_cnn", "features") => "fc1".into(),
         ("pytorch_example_cnn", "head") => "fc2".into(),
-        ("resnet18", "stem") => "conv1".into(),
-        ("resnet18", "norm") => "bn1".into(),
-        ("resnet18", "head") => "fc".into(),
-        ("resnet18", block) => in_block(block).unwrap_or_else(|| block.into()),
-        (_, same) => same.into(),
+        (_, "stem") if layout.is_some() => "conv1".into(),
+        (_, "norm") if layout.is_some() => "bn1".into(),
+        (_, "head") if layout.is_some() => "fc".into(),
+        (_, same) => layout.and_then(|layout| in_block(layout, same)).unwrap_or_else(|| same.into()),
     }
 }
 
-/// torchvision's name of a layer of a residual block: `blocks.3.norm2` is `layer2.1.bn2`.
-fn in_block(layer: &str) -> Option<String> {
+/// torchvision's name of a layer of a residual block: of a ResNet-18 `blocks.3.norm2` is `layer2.1.bn2`.
+fn in_block(layout: Layout, layer: &str) -> Option<String> {
     let (number, inside) = layer.strip_prefix("blocks.")?.split_once('.')?;
-    let number: usize = number.parse().ok()?;
+    let mut number: usize = number.parse().ok()?;
     let inside = match inside {
         "norm1" => "bn1",
         "norm2" => "bn2",
+        "expand.conv" => "conv3",
+        "expand.norm" => "bn3",
         "downsample.conv" => "downsample.0",
         "downsample.norm" => "downsample.1",
         same => same,
     };
-    Some(format!("layer{}.{}.{inside}", number / RESNET18_BLOCKS + 1, number % RESNET18_BLOCKS))
+    for (stage, count) in (1..).zip(layout.blocks) {
+        if number < count {
+            return Some(format!("layer{stage}.{number}.{inside}"));
+        }
+        number -= count;
+    }
+    None
 }
 
 impl Op {

@@ -1,7 +1,7 @@
 //! A whole classifier from a file of another program: PyTorch's or safetensors, under the names that our exports have.
 //!
-//! Of the nets known from elsewhere those are the published ones: torchvision's for `resnet18`, those of PyTorch's MNIST
-//! example for `pytorch_example_cnn`. Nothing is loaded in part: a tensor that is missing or has another shape is an
+//! Of the nets known from elsewhere those are the published ones: torchvision's for `resnet18`, `resnet34` and `resnet50`, those of
+//! PyTorch's MNIST example for `pytorch_example_cnn`. Nothing is loaded in part: a tensor that is missing or has another shape is an
 //! error, and one that the net has no use for as well, unless that is allowed.
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -52,15 +52,17 @@ impl Import {
         Ok(Self { from: path.display().to_string(), sha256: sha256_hex(&bytes), named })
     }
 
-    /// Settings of a net, as `key=value`, that the shapes in the file tell: widths of `resnet18`, `pytorch_example_cnn`
-    /// and `mlp`.
+    /// Settings of a net, as `key=value`, that the shapes in the file tell: widths of torchvision's ResNets,
+    /// `pytorch_example_cnn` and `mlp`.
     pub fn settings(&self, net: &str) -> Vec<String> {
         let size = |name: &str, dimension: usize| self.named.get(name)?.shape.get(dimension).copied();
         match net {
-            "resnet18" => [("width", size("conv1.weight", 0)), ("channels", size("conv1.weight", 1))]
-                .into_iter()
-                .filter_map(|(key, size)| Some(format!("resnet18.{key}={}", size?)))
-                .collect(),
+            "resnet18" | "resnet34" | "resnet50" => {
+                [("width", size("conv1.weight", 0)), ("channels", size("conv1.weight", 1))]
+                    .into_iter()
+                    .filter_map(|(key, size)| Some(format!("{net}.{key}={}", size?)))
+                    .collect()
+            }
             "pytorch_example_cnn" => {
                 let channels = size("conv1.weight", 0).zip(size("conv2.weight", 0));
                 let channels = channels.map(|(a, b)| format!("pytorch_example_cnn.channels=[{a}, {b}]"));

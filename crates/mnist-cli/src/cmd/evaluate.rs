@@ -12,10 +12,11 @@ use mnist_train::{
     judge::judge,
     metrics::Predictions,
     publish::{load_model, measure, save_pictures},
-    registry::Trained,
+    registry::{self, Trained},
     rundir::{RunDir, SavedRun, write_whole},
 };
 
+use super::train::reading;
 use crate::{
     args::{Common, Evaluate, Split, UsageError},
     device::{Compute, Job, Place},
@@ -43,7 +44,13 @@ pub(crate) fn run(args: &Evaluate, common: &Common) -> Result<ExitCode> {
         None => None,
     };
     let judge = judge.as_ref();
-    let measure = Measure { dir: &dir, saved: &saved, split, data_dir, first, samples, judge };
+    let read = &reading(&saved, &dir, args.data.as_deref(), common)?;
+    let [wanted, found] = [&saved, read].map(|saved| saved.facts.classes.join(", "));
+    if registry::learns_from_labels(&saved.run.objective) && wanted != found {
+        let message = format!("--data: its classes are {found}; the model tells apart {wanted}");
+        return Err(UsageError(message).into());
+    }
+    let measure = Measure { dir: &dir, saved: &saved, read, split, data_dir, first, samples, judge };
     let (figures, found) = place.run(measure)?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -77,6 +84,8 @@ pub(crate) fn run(args: &Evaluate, common: &Common) -> Result<ExitCode> {
 struct Measure<'a> {
     dir: &'a RunDir,
     saved: &'a SavedRun,
+    /// The same, or those with the data of another set.
+    read: &'a SavedRun,
     split: SplitName,
     data_dir: Option<&'a Path>,
     first: Option<usize>,
@@ -89,7 +98,7 @@ impl Job for Measure<'_> {
 
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
         let model = load_model::<B>(self.dir, self.saved, main)?;
-        let data = load_split(self.saved, self.split, self.data_dir, self.dir.path())?;
+        let data = load_split(self.read, self.split, self.data_dir, self.dir.path())?;
         let data = match self.first {
             Some(count) => data.first(count),
             None => data,
@@ -138,7 +147,7 @@ impl Measure<'_> {
             return Err(UsageError(message).into());
         }
         let classifier = load_model::<B>(judge_dir, judge_saved, device)?;
-        let train = load_split(self.saved, SplitName::Train, self.data_dir, self.dir.path())?;
+        let train = load_split(self.read, SplitName::Train, self.data_dir, self.dir.path())?;
         let images = [<HostBatch as Kind>::wanted(data)?, <HostBatch as Kind>::wanted(&train)?];
         let classes = &judge_saved.facts.classes;
         let found = judge(model, &*classifier, classes, images, SEED, device)?;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use mnist_train::{
     TrainError,
     data::TrainingData,
-    evaluate::{SplitName, load_split, whole},
+    evaluate::{SplitName, load_split, on_other_data, whole},
     few_labels::{self, Cell, Figure, percent},
     figures::Figures,
     finetune::Source,
@@ -29,7 +29,7 @@ use mnist_train::{
 use super::{
     belongs, interrupted,
     probe::Encode,
-    train::{Fit, begun, usual_recipe},
+    train::{Fit, begun, data_sets, usual_recipe},
 };
 use crate::{
     args::{Common, FewLabels, UsageError},
@@ -46,16 +46,22 @@ const PROBES: [&str; 2] = ["knn", "logistic"];
 pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     let source = Source::find(&args.from, &common.runs)?;
     let recipe = Recipe::find(args.recipe.as_deref().unwrap_or(usual_recipe(&source, "few-labels")))?;
+    let mut base = source.defaults()?;
+    let data = args.data.as_ref().map(|data| data_sets(data, &mut base, common)).transpose()?;
+    let fixed = [source.structure(), data.unwrap_or_default(), args.set.clone()].concat();
     let resolve = |extra: &[String]| {
-        let sets = [&source.structure()[..], &args.set, extra].concat();
-        Run::resolve_over(source.defaults()?, Some((&recipe.text, &recipe.origin)), &sets)
+        let sets = [&fixed[..], extra].concat();
+        Run::resolve_over(base.clone(), Some((&recipe.text, &recipe.origin)), &sets)
     };
     // Sets of settings among which validation picks.
     let rates: Vec<String> =
         args.rates.iter().map(|rate| format!("schedule.learning_rate={rate:?}")).collect();
     rates.iter().try_for_each(|rate| resolve(std::slice::from_ref(rate)).map(|_| ()))?;
     let mut facts = None;
-    let ways = ways(&args.ways, &source, |way| {
+    let ways = ways(&args.ways, |way| {
+        if PROBES.contains(&way) {
+            return reader(&source, &resolve(&[])?, common).map(|_| ());
+        }
         // Found out before anything is trained: whether there are so many labels.
         let most = args.labels.iter().copied().max().unwrap_or_default();
         let run = resolve(&[format!("finetune.method={way}"), format!("data.labels={most}")])?;
@@ -98,7 +104,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
                     continue;
                 }
                 let cell = if PROBES.contains(&way.as_str()) {
-                    bench.probed(way, labels, seed)?
+                    bench.probed(way, &resolve(&[])?, labels, seed)?
                 } else {
                     let sets = [
                         format!("finetune.method={way}"),
@@ -136,13 +142,12 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
 }
 
 /// What is compared: what was asked for, or all that this encoder can. Found out before hours of training.
-fn ways(asked: &[String], source: &Source, mut check: impl FnMut(&str) -> Result<()>) -> Result<Vec<String>> {
+fn ways(asked: &[String], mut check: impl FnMut(&str) -> Result<()>) -> Result<Vec<String>> {
     let all = [few_labels::SCRATCH, "full", "head", "lora"].iter().chain(&PROBES).map(ToString::to_string);
     let wanted = if asked.is_empty() { all.collect() } else { asked.to_vec() };
     let mut ways = Vec::new();
     for way in wanted {
-        let found = if PROBES.contains(&way.as_str()) { run_of(source).map(|_| ()) } else { check(&way) };
-        match found {
+        match check(&way) {
             Ok(()) => ways.push(way),
             // Scratch has to be possible, or nothing is.
             Err(error) if asked.is_empty() && way != few_labels::SCRATCH => {
@@ -244,15 +249,16 @@ impl Bench<'_> {
     }
 
     /// A probe of the encoder's features, which are computed once.
-    fn probed(&mut self, way: &str, labels: usize, seed: u64) -> Result<Cell> {
-        let saved = run_of(self.source)?;
-        if self.features.is_none() {
-            let dir = RunDir::find(&self.source.from, &self.common.runs)?;
-            let encode = Encode { dir: &dir, saved, data_dir: self.common.data_dir.as_deref() };
-            self.features = Some(self.place.run(encode)?);
-        }
-        let Some([train, valid, test]) = &self.features else { unreachable!("they were just computed") };
-        let classes = saved.facts.classes.len();
+    fn probed(&mut self, way: &str, run: &Run, labels: usize, seed: u64) -> Result<Cell> {
+        let (dir, saved, read) = reader(self.source, run, self.common)?;
+        let data_dir = self.common.data_dir.as_deref();
+        let encode = Encode { dir: &dir, saved, read: &read, data_dir };
+        let features = match self.features.take() {
+            Some(features) => features,
+            None => self.place.run(encode)?,
+        };
+        let [train, valid, test] = self.features.insert(features);
+        let classes = read.facts.classes.len();
         let drawn = train.drawn(labels, classes, seed).context("the labels of a probe")?;
         let splits = Splits { train: &drawn, valid, test };
         let found =
@@ -279,10 +285,12 @@ impl Job for Measured<'_> {
     }
 }
 
-/// The run that an encoder is of, whose data probes need.
-fn run_of(source: &Source) -> Result<&SavedRun> {
+/// The run that an encoder is of, and the same with the data of `run`, as probes read them.
+fn reader<'a>(source: &'a Source, run: &Run, common: &Common) -> Result<(RunDir, &'a SavedRun, SavedRun)> {
     let wanted = "probes need a run: a file of weights does not say of what data it is; say --ways scratch,full,head,lora";
     let saved = source.saved.as_ref().ok_or_else(|| UsageError(wanted.into()))?;
     whole(saved)?;
-    Ok(saved)
+    let dir = RunDir::find(&source.from, &common.runs)?;
+    let read = on_other_data(saved, &run.data, common.data_dir.as_deref(), dir.path())?;
+    Ok((dir, saved, read))
 }

@@ -152,6 +152,7 @@ fn work(stage: &Stage, args: &Pipeline, home: &Path, common: &Common) -> Result<
         Err(_) => {
             training.chosen = Chosen {
                 recipe: Some(stage.recipe.clone()),
+                data: args.data.clone(),
                 set: [&stage.set[..], &args.set].concat(),
                 ..Chosen::default()
             };
@@ -163,7 +164,7 @@ fn work(stage: &Stage, args: &Pipeline, home: &Path, common: &Common) -> Result<
         train::run(&training, &common)
     } else {
         let from = home.join(&stage.from).to_string_lossy().into_owned();
-        train::finetune(&Finetune { from: Some(from), train: training }, &common)
+        train::finetune(&Finetune { from: Some(from), method: None, train: training }, &common)
     };
     let code = code.with_context(|| format!("stage {}", stage.name))?;
     let dir = RunDir::find(&place, home)?;

@@ -11,6 +11,7 @@ use mnist_train::{
     rundir::{RunDir, SavedRun},
 };
 
+use super::train::reading;
 use crate::{
     args::{Common, Probe},
     device::{Compute, Job, Place},
@@ -21,9 +22,10 @@ pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
     let dir = RunDir::find(&args.run, &common.runs)?;
     let saved = dir.load()?;
     let place = Place::choose(common)?;
-    let classes = saved.facts.classes.len();
-    let [train, valid, test] =
-        place.run(Encode { dir: &dir, saved: &saved, data_dir: common.data_dir.as_deref() })?;
+    let read = &reading(&saved, &dir, args.data.as_deref(), common)?;
+    let classes = read.facts.classes.len();
+    let encode = Encode { dir: &dir, saved: &saved, read, data_dir: common.data_dir.as_deref() };
+    let [train, valid, test] = place.run(encode)?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
@@ -48,12 +50,14 @@ pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Features of the training, validation and test split of a run's data.
+/// Features of the training, validation and test split of data, as a run's encoder has them.
 pub(crate) struct Encode<'a> {
     /// The run.
     pub dir: &'a RunDir,
     /// Its settings.
     pub saved: &'a SavedRun,
+    /// The same, or those with the data of another set.
+    pub read: &'a SavedRun,
     /// Where the data are.
     pub data_dir: Option<&'a Path>,
 }
@@ -64,7 +68,7 @@ impl Job for Encode<'_> {
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
         let model = load_model::<B>(self.dir, self.saved, main)?;
         let of = |split| -> Result<Features> {
-            let data = load_for_features(self.saved, split, self.data_dir, self.dir.path())?;
+            let data = load_for_features(self.read, split, self.data_dir, self.dir.path())?;
             Ok(Features::of(&*model, &data, main)?)
         };
         Ok([of(SplitName::Train)?, of(SplitName::Valid)?, of(SplitName::Test)?])

@@ -12,6 +12,7 @@ use mnist_data::{sources, text};
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
+    evaluate::on_other_data,
     finetune::{Method, Plan, Source},
     learner::{Outcome, Session},
     log::read_end,
@@ -72,12 +73,14 @@ pub(crate) fn pretrain(args: &Pretrain, common: &Common) -> Result<ExitCode> {
 
 /// Fine-tunes: as [`run`], from the encoder of another model and with its net.
 pub(crate) fn finetune(args: &Finetune, common: &Common) -> Result<ExitCode> {
-    let Finetune { from, train } = args;
+    let Finetune { from, method, train } = args;
     match (&train.resume, from) {
         (Some(wanted), _) => resume(wanted, train, common),
         (None, Some(from)) => {
             let source = Source::find(from, &common.runs)?;
-            begin(train, usual_recipe(&source, "finetune"), source.defaults()?, source.structure(), common)
+            let mut sets = source.structure();
+            sets.extend(method.iter().map(|method| format!("finetune.method={method}")));
+            begin(train, usual_recipe(&source, "finetune"), source.defaults()?, sets, common)
         }
         (None, None) => Err(UsageError("from which model? Name a run or a file with --from".into()).into()),
     }
@@ -116,27 +119,48 @@ pub(in crate::cmd) fn settings(
     common: &Common,
 ) -> Result<Run> {
     if let Some(data) = &args.data {
-        let (name, path) = set_and_path(data, common)?;
-        let known = base.get_mut("data").and_then(Value::as_table_mut);
-        if known.as_ref().and_then(|known| known.get("name")?.as_str()) != Some(&name) {
-            // What validates of one set says nothing of another.
-            if let Some(known) = known {
-                known.remove("validation");
-                known.remove("split_seed");
-            }
-            if name != text::NAME && sources::Source::find(&name).is_err() {
-                sets.extend(import::validation(&name, common.data_dir.as_deref())?);
-            }
-        }
-        sets.push(format!("data.name='{name}'"));
-        sets.push(path.map_or("data.path=".into(), |path| format!("data.path='''{path}'''")));
+        sets.extend(data_sets(data, &mut base, common)?);
     }
+    sets.extend(args.net.iter().map(|net| format!("net={net}")));
     sets.extend(args.labels.map(|labels| format!("data.labels={labels}")));
     sets.extend(args.set.iter().cloned());
     sets.extend(seed.map(|seed| format!("seed={seed}")));
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
     let recipe = recipe.map(|recipe| (recipe.text.as_str(), recipe.origin.as_path()));
     Ok(Run::resolve_over(base, recipe, &sets)?)
+}
+
+/// What `--data` sets, over the settings that a run starts from.
+pub(in crate::cmd) fn data_sets(data: &str, base: &mut Table, common: &Common) -> Result<Vec<String>> {
+    let (name, path) = set_and_path(data, common)?;
+    let known = base.get_mut("data").and_then(Value::as_table_mut);
+    let mut sets = Vec::new();
+    if known.as_ref().and_then(|known| known.get("name")?.as_str()) != Some(&name) {
+        // What validates of one set says nothing of another.
+        if let Some(known) = known {
+            known.remove("validation");
+            known.remove("split_seed");
+        }
+        if name != text::NAME && sources::Source::find(&name).is_err() {
+            sets.extend(import::validation(&name, common.data_dir.as_deref())?);
+        }
+    }
+    sets.push(format!("data.name='{name}'"));
+    sets.push(path.map_or("data.path=".into(), |path| format!("data.path='''{path}'''")));
+    Ok(sets)
+}
+
+/// A run as it is, or as if it had learned from the data that `--data` means.
+pub(in crate::cmd) fn reading(
+    saved: &SavedRun,
+    dir: &RunDir,
+    data: Option<&str>,
+    common: &Common,
+) -> Result<SavedRun> {
+    let Some(data) = data else { return Ok(saved.clone()) };
+    let sets = data_sets(data, &mut Table::new(), common)?;
+    let data = Run::resolve(None, &sets)?.data;
+    Ok(on_other_data(saved, &data, common.data_dir.as_deref(), dir.path())?)
 }
 
 /// The data set that `--data` means, and the path of a text of one's own; pictures are imported.

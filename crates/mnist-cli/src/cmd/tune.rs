@@ -27,7 +27,7 @@ use mnist_train::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::train::{begun, source_of, usual_recipe};
+use super::train::{begun, data_sets, source_of, usual_recipe};
 use crate::{
     args::{Common, Tune, UsageError},
     device::{Compute, Job, Place},
@@ -175,12 +175,14 @@ fn begin(args: &Tune, common: &Common) -> Result<(PathBuf, Search)> {
     let source = args.from.as_ref().map(|from| Source::find(from, &common.runs)).transpose()?;
     let otherwise = source.as_ref().map_or("default", |source| usual_recipe(source, "finetune"));
     let mut recipe = Recipe::find(args.recipe.as_deref().unwrap_or(otherwise))?;
-    let mut set = args.set.clone();
+    let mut base = source.as_ref().map(Source::defaults).transpose()?.unwrap_or_default();
+    let data = args.data.as_ref().map(|data| data_sets(data, &mut base, common)).transpose()?;
+    let mut set = [data.unwrap_or_default(), args.set.clone()].concat();
     set.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
     if let Some(source) = &source {
         // What it starts from is part of the recipe from here on.
         let sets = [&source.structure()[..], &set].concat();
-        let run = Run::resolve_over(source.defaults()?, Some((&recipe.text, &recipe.origin)), &sets)?;
+        let run = Run::resolve_over(base, Some((&recipe.text, &recipe.origin)), &sets)?;
         recipe.text = toml::to_string(&run.to_table()?)?;
     }
     let run = Run::resolve(Some((&recipe.text, &recipe.origin)), &set)?;

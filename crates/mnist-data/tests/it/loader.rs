@@ -131,6 +131,25 @@ fn labelled_examples_come_first_in_each_batch_and_are_all_used() {
     );
 }
 
+/// A labelled example comes often in an epoch, more than once in a batch too: each time it is distorted anew, and the same
+/// after a resume.
+#[test]
+fn an_example_that_comes_again_is_distorted_anew() {
+    let shifted = Augment { shift: 1.0, ..Default::default() };
+    let loader = loader().augment(shifted).labelled(&[11]).labelled_first(3);
+    let mut seen = Vec::new();
+    for epoch in 0..2 {
+        for batch in loader.epoch(epoch, 0) {
+            assert_eq!(batch.indices[..3], [11; 3]);
+            seen.extend(batch.pixels.chunks_exact(12).take(3).map(<[f32]>::to_vec));
+        }
+        let (whole, late) = (loader.epoch(epoch, 0).skip(1), loader.epoch(epoch, 1));
+        assert!(whole.eq(late));
+    }
+    let different = |some: &[Vec<f32>]| some.iter().enumerate().all(|(i, one)| !some[..i].contains(one));
+    assert!(seen.len() > 6 && different(&seen), "{seen:?}");
+}
+
 #[test]
 fn dropping_the_batches_ends_their_threads() {
     let data = data();

@@ -8,7 +8,7 @@ mod encoder;
 mod mlp;
 mod pytorch_example;
 mod resnet;
-mod resnet18;
+mod torchvision;
 mod vit;
 
 pub use cnn::{Cnn, CnnConfig};
@@ -16,7 +16,9 @@ pub use encoder::EncoderConfig;
 pub use mlp::{Mlp, MlpConfig};
 pub use pytorch_example::{PytorchExample, PytorchExampleConfig};
 pub use resnet::{Resnet, ResnetConfig};
-pub use resnet18::{BLOCKS as RESNET18_BLOCKS, Resnet18, Resnet18Config};
+pub use torchvision::{
+    Layout, Resnet18, Resnet18Config, Resnet34, Resnet34Config, Resnet50, Resnet50Config, Torchvision,
+};
 pub use vit::{Pool, Vit, VitConfig, patchify};
 
 use burn::{
@@ -119,6 +121,8 @@ nets! {
     cnn: Cnn, CnnConfig, "small convolutional net: three convolutions that halve the image";
     resnet: Resnet, ResnetConfig, "residual net, 18-style BasicBlocks, usable at 28x28";
     resnet18: Resnet18, Resnet18Config, "ResNet-18 in torchvision's layout, for published weights";
+    resnet34: Resnet34, Resnet34Config, "ResNet-34 in torchvision's layout, for published weights";
+    resnet50: Resnet50, Resnet50Config, "ResNet-50 in torchvision's layout, for published weights";
     vit: Vit, VitConfig, "Vision Transformer: the image as a sequence of patches";
     pytorch_example_cnn: PytorchExample, PytorchExampleConfig, "the net of PyTorch's MNIST example: a yardstick";
 }
@@ -181,7 +185,7 @@ mod tests {
             change(&mut settings);
             settings.init::<Flex>(name, [28, 28].into(), &device).err().unwrap()
         };
-        assert!(bad(|_| (), "vgg").contains("mlp, cnn, resnet, resnet18, vit"));
+        assert!(bad(|_| (), "vgg").contains("mlp, cnn, resnet, resnet18, resnet34, resnet50, vit"));
         assert!(bad(|s| s.mlp.hidden = vec![512, 0], "mlp").contains("hidden"));
         assert!(bad(|s| s.mlp.dropout = 1.0, "mlp").contains("dropout"));
         let pooled = |s: &mut NetSettings| {

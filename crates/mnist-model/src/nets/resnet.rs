@@ -53,7 +53,7 @@ impl ResnetConfig {
             for block in 0..count {
                 let halve = stage > 0 && block == 0;
                 let outputs = if halve { channels * 2 } else { channels };
-                blocks.push(BasicBlock::new([channels, outputs], if halve { 2 } else { 1 }, device));
+                blocks.push(Block::basic([channels, outputs], if halve { 2 } else { 1 }, device));
                 channels = outputs;
             }
         }
@@ -71,7 +71,7 @@ impl ResnetConfig {
 pub struct Resnet<B: Backend> {
     stem: Conv<B>,
     norm: BatchNorm<B>,
-    blocks: Vec<BasicBlock<B>>,
+    blocks: Vec<Block<B>>,
     width: usize,
 }
 
@@ -90,35 +90,52 @@ impl<B: Backend> Encoder<B> for Resnet<B> {
     }
 }
 
-/// Two 3x3 convolutions and a shortcut around them.
+/// Convolutions and a shortcut around them.
 #[derive(Module, Debug)]
-pub(super) struct BasicBlock<B: Backend> {
+pub(super) struct Block<B: Backend> {
     conv1: Conv<B>,
     norm1: BatchNorm<B>,
     conv2: Conv<B>,
     norm2: BatchNorm<B>,
-    /// 1x1 convolution and norm where the shape changes (option B of the paper), else nothing.
-    downsample: Option<Downsample<B>>,
+    /// The third convolution, 1x1, of a bottleneck; a BasicBlock has two, of 3x3.
+    expand: Option<Normed<B>>,
+    /// 1x1 convolution where the shape changes (option B of the paper), else nothing.
+    downsample: Option<Normed<B>>,
 }
 
+/// A convolution and its norm.
 #[derive(Module, Debug)]
-struct Downsample<B: Backend> {
+struct Normed<B: Backend> {
     conv: Conv<B>,
     norm: BatchNorm<B>,
 }
 
-impl<B: Backend> BasicBlock<B> {
-    pub(super) fn new(channels: [usize; 2], stride: usize, device: &B::Device) -> Self {
-        let [inputs, outputs] = channels;
+impl<B: Backend> Block<B> {
+    /// A BasicBlock: two 3x3 convolutions, the first of them at `stride`.
+    pub(super) fn basic([inputs, outputs]: [usize; 2], stride: usize, device: &B::Device) -> Self {
         Self {
             conv1: conv2d([inputs, outputs], 3, stride, false, device),
             norm1: batch_norm(outputs, device),
             conv2: conv2d([outputs, outputs], 3, 1, false, device),
             norm2: batch_norm_from_zero(outputs, device),
-            downsample: (stride != 1 || inputs != outputs).then(|| Downsample {
-                conv: conv2d([inputs, outputs], 1, stride, false, device),
-                norm: batch_norm(outputs, device),
+            expand: None,
+            downsample: downsample([inputs, outputs], stride, device),
+        }
+    }
+
+    /// A bottleneck: 1x1 down to `middle` channels, 3x3 at `stride`, 1x1 up to `outputs`.
+    pub(super) fn bottleneck(channels: [usize; 3], stride: usize, device: &B::Device) -> Self {
+        let [inputs, middle, outputs] = channels;
+        Self {
+            conv1: conv2d([inputs, middle], 1, 1, false, device),
+            norm1: batch_norm(middle, device),
+            conv2: conv2d([middle, middle], 3, stride, false, device),
+            norm2: batch_norm(middle, device),
+            expand: Some(Normed {
+                conv: conv2d([middle, outputs], 1, 1, false, device),
+                norm: batch_norm_from_zero(outputs, device),
             }),
+            downsample: downsample([inputs, outputs], stride, device),
         }
     }
 
@@ -128,7 +145,18 @@ impl<B: Backend> BasicBlock<B> {
             Some(down) => down.norm.forward(down.conv.forward(x.clone())),
             None => x.clone(),
         };
-        let y = self.norm1.forward_relu(self.conv1.forward(x));
-        self.norm2.forward_add_relu(self.conv2.forward(y), shortcut)
+        let y = self.conv2.forward(self.norm1.forward_relu(self.conv1.forward(x)));
+        match &self.expand {
+            None => self.norm2.forward_add_relu(y, shortcut),
+            Some(last) => last.norm.forward_add_relu(last.conv.forward(self.norm2.forward_relu(y)), shortcut),
+        }
     }
+}
+
+fn downsample<B: Backend>(channels: [usize; 2], stride: usize, device: &B::Device) -> Option<Normed<B>> {
+    let [inputs, outputs] = channels;
+    (stride != 1 || inputs != outputs).then(|| Normed {
+        conv: conv2d(channels, 1, stride, false, device),
+        norm: batch_norm(outputs, device),
+    })
 }

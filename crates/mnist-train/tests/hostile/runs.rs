@@ -117,8 +117,8 @@ fn foreign_weights(name: &str, bytes: &[u8]) -> Result<(), String> {
     }
     let SavedRun { run, .. } = saved();
     file.fit(&run.net, &run.nets, &parameters(), true).ok();
-    foreign::is_torchvision(&named);
-    foreign::from_torchvision(named).ok();
+    let net = foreign::torchvision_net(&named).unwrap_or("resnet50");
+    foreign::from_torchvision(named, net).ok();
     Ok(())
 }
 

@@ -5,14 +5,14 @@ use std::{fs, path::PathBuf};
 use burn::tensor::{Tensor, TensorData, activation::log_softmax, backend::Backend};
 use burn_flex::Flex;
 use mnist_model::{
-    nets::{Encoder, EncoderConfig, NetSettings, Resnet18Config},
+    nets::{Encoder, EncoderConfig},
     objectives::{ClassifyConfig, ObjectiveConfig},
     parameters::parameters,
 };
 use mnist_train::{
     TrainError,
     finetune::Adaptation,
-    foreign::{from_torchvision, is_torchvision, read},
+    foreign::{from_torchvision, read, torchvision_net},
     import::Import,
     registry,
     run::Run,
@@ -34,22 +34,25 @@ fn image() -> Tensor<Flex, 4> {
     Tensor::from_data(TensorData::new(values, [2, 3, 40, 36]), &Default::default())
 }
 
-fn logits(file: &str, channels: usize, images: Tensor<Flex, 4>) -> Vec<f32> {
+fn logits(file: &str, net: &str, channels: usize, images: Tensor<Flex, 4>) -> Vec<f32> {
     let device = Default::default();
     Flex::seed(&device, 1);
-    let nets = NetSettings { resnet18: Resnet18Config { channels, width: 4 }, ..Default::default() };
-    let encoder = EncoderConfig::new("resnet18", nets, [40, 36]);
+    let path = data(file);
+    let sets =
+        [Import::read(&path).unwrap().settings(net), vec![format!("{net}.channels={channels}")]].concat();
+    let nets = Run::resolve(None, &sets).unwrap().nets;
+    let encoder = EncoderConfig::new(net, nets, [40, 36]);
     let config = ClassifyConfig { encoder, classes: CLASSES, settings: Default::default() };
     let model = config.init::<Flex>(&device).unwrap();
-    let named = read(&data(file)).unwrap();
-    assert!(is_torchvision(&named));
-    let mut named = from_torchvision(named).unwrap();
+    let named = read(&path).unwrap();
+    assert_eq!(torchvision_net(&named), Some(net));
+    let mut named = from_torchvision(named, net).unwrap();
     let take = |p: &mnist_model::parameters::Parameter| {
         let found = named.remove(&p.path).unwrap_or_else(|| panic!("{} is missing", p.path));
         let values = if found.shape == p.shape {
             found.values
         } else {
-            assert_eq!(p.path, "net.Resnet18.stem.weight");
+            assert!(p.path.ends_with(".stem.weight"), "{}", p.path);
             let how = Adaptation::of("stem.weight", &found.shape, &p.shape).unwrap();
             how.apply(&found.values, &[], &p.shape)
         };
@@ -62,25 +65,67 @@ fn logits(file: &str, channels: usize, images: Tensor<Flex, 4>) -> Vec<f32> {
     model.head.forward(features).into_data().to_vec().unwrap()
 }
 
+/// Numbers of make.py: of an image in colour and of a grey one.
+const THEIRS: [(&str, [[f32; 14]; 2]); 3] = [
+    (
+        "resnet18",
+        [
+            [
+                -0.076957, 0.404727, -0.505752, 0.168841, -0.184552, -0.34979, 0.034502, -0.061795, 0.424976,
+                -0.506361, 0.153037, -0.200315, -0.315806, 0.061093,
+            ],
+            [
+                -0.181844, 0.607501, -0.761769, 0.265693, -0.411073, -0.581695, 0.120332, -0.15332, 0.510432,
+                -0.668468, 0.285781, -0.378179, -0.42962, 0.169407,
+            ],
+        ],
+    ),
+    (
+        "resnet34",
+        [
+            [
+                -0.257467, 1.172277, -3.413264, -0.316115, 1.413222, 3.059469, -1.291157, 0.391876, 1.445526,
+                -3.722259, -0.469032, 1.232338, 3.223385, -1.309145,
+            ],
+            [
+                -0.156274, 0.492586, -2.653309, -0.031685, 1.155433, 2.278275, -0.752097, -0.763749,
+                0.521451, -3.081481, 0.015661, 1.510059, 2.337629, -0.705103,
+            ],
+        ],
+    ),
+    (
+        "resnet50",
+        [
+            [
+                -1.769277, 1.06166, -2.027502, -4.176349, 7.719933, 1.714332, -4.056297, -1.895031, 0.772489,
+                -1.732895, -4.056845, 7.09164, 1.514656, -3.684904,
+            ],
+            [
+                -1.828955, 0.943942, -2.135875, -4.183182, 7.504842, 1.839224, -3.871127, -2.029523,
+                0.866709, -2.244572, -4.674666, 8.26383, 2.189639, -4.421915,
+            ],
+        ],
+    ),
+];
+
 #[test]
 fn logits_are_torchvisions_from_both_formats() {
-    const COLOUR: [f32; 14] = [
-        -0.076957, 0.404727, -0.505752, 0.168841, -0.184552, -0.34979, 0.034502, -0.061795, 0.424976,
-        -0.50636, 0.153037, -0.200315, -0.315806, 0.061093,
-    ];
-    const GREY: [f32; 14] = [
-        -0.181844, 0.607501, -0.761769, 0.265693, -0.411073, -0.581695, 0.120332, -0.15332, 0.510432,
-        -0.668468, 0.285781, -0.378179, -0.42962, 0.169407,
-    ];
-    let close = |found: Vec<f32>, theirs: [f32; 14]| {
+    let close = |what: &str, found: Vec<f32>, theirs: [f32; 14]| {
         assert_eq!(found.len(), theirs.len());
-        assert!(found.iter().zip(theirs).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?} {theirs:?}");
+        let same = found.iter().zip(theirs).all(|(a, b)| (a - b).abs() < 1e-4);
+        assert!(same, "{what}: {found:?} {theirs:?}");
     };
-    for file in ["resnet18-narrow.safetensors", "resnet18-narrow.pth"] {
-        close(logits(file, 3, image()), COLOUR);
-        let grey = image().narrow(1, 0, 1);
-        close(logits(file, 3, grey.clone()), GREY);
-        close(logits(file, 1, grey), GREY);
+    for (net, [colour, grey]) in THEIRS {
+        for end in ["safetensors", "pth"] {
+            let file = format!("{net}-narrow.{end}");
+            if end == "pth" && net != "resnet18" {
+                continue; // one file of PyTorch's is enough
+            }
+            close(&file, logits(&file, net, 3, image()), colour);
+            let image = image().narrow(1, 0, 1);
+            close(&file, logits(&file, net, 3, image.clone()), grey);
+            close(&file, logits(&file, net, 1, image), grey);
+        }
     }
 }
 
@@ -141,10 +186,12 @@ fn files_that_are_no_weights_are_named() {
 }
 
 #[test]
-fn what_is_no_resnet18_is_named() {
-    let mut named = read(&data("resnet18-narrow.pth")).unwrap();
-    let tensor = named["conv1.weight"].clone();
-    named.insert("layer1.2.conv1.weight".into(), tensor);
-    let error = from_torchvision(named).unwrap_err();
-    assert_eq!(error, "layer1.2.conv1.weight is not part of a ResNet-18");
+fn what_is_no_part_of_a_resnet_is_named() {
+    for (net, more) in [("resnet18", "layer2.2.conv1.weight"), ("resnet50", "layer3.6.conv1.weight")] {
+        let mut named = read(&data(&format!("{net}-narrow.safetensors"))).unwrap();
+        let tensor = named["conv1.weight"].clone();
+        named.insert(more.into(), tensor);
+        let error = from_torchvision(named, net).unwrap_err();
+        assert_eq!(error, format!("{more} is not part of torchvision's {net}"));
+    }
 }

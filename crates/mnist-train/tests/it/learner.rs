@@ -29,6 +29,12 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
             if net == "net=resnet18" {
                 sets.extend(["resnet18.width=8", "schedule.learning_rate=0.02", "epochs=30"]);
             }
+            if net == "net=resnet34" {
+                sets.extend(["resnet34.width=4", "schedule.learning_rate=0.02", "epochs=30"]);
+            }
+            if net == "net=resnet50" {
+                sets.extend(["resnet50.width=4", "schedule.learning_rate=0.01", "epochs=40"]);
+            }
             if net == "net=vit" {
                 sets.extend(["vit.layers=2", "schedule.learning_rate=0.003", "epochs=40"]);
             }
