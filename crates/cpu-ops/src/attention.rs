@@ -202,6 +202,10 @@ fn plain<B: Backend>(
     let [query, key, value] = [query, key, value].map(heads);
     let options =
         AttentionModuleOptions { scale: Some(g.scale.into()), is_causal: g.causal, ..Default::default() };
-    let y = module::attention(query, key, value, mask, None, options); // [batch, heads, queries, head]
+    // burn-tch 0.21 gives libtorch a mask as it is, for which true is what is seen and not what is hidden.
+    let y = match mask {
+        Some(_) => module::attention_fallback(query, key, value, mask, None, options),
+        None => module::attention(query, key, value, None, None, options),
+    }; // [batch, heads, queries, head]
     y.swap_dims(1, 2).reshape([g.batch, g.queries, g.heads * g.head])
 }

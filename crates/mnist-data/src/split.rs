@@ -33,6 +33,30 @@ impl Split {
     /// # Ok::<(), mnist_data::DataError>(())
     /// ```
     pub fn stratified(labels: &[u8], valid: usize, seed: u64) -> Result<Self> {
+        Self::shared_out(labels, valid, seed, |counts| largest_remainder(counts, valid))
+    }
+
+    /// As [`Split::stratified`], but of a class whose share would be none one is put aside, if there is room for all.
+    ///
+    /// # Errors
+    /// As [`Split::stratified`].
+    pub fn covering(labels: &[u8], valid: usize, seed: u64) -> Result<Self> {
+        Self::shared_out(labels, valid, seed, |counts| {
+            let shares = largest_remainder(counts, valid);
+            let ones: Vec<usize> = counts.iter().map(|&count| count.min(1)).collect();
+            let missing = shares.iter().zip(&ones).any(|(share, one)| share < one);
+            let Some(left) = valid.checked_sub(ones.iter().sum()).filter(|_| missing) else { return shares };
+            let rest: Vec<usize> = counts.iter().zip(&ones).map(|(count, one)| count - one).collect();
+            largest_remainder(&rest, left).iter().zip(ones).map(|(share, one)| share + one).collect()
+        })
+    }
+
+    fn shared_out(
+        labels: &[u8],
+        valid: usize,
+        seed: u64,
+        shares: impl FnOnce(&[usize]) -> Vec<usize>,
+    ) -> Result<Self> {
         if valid >= labels.len() {
             return Err(DataError::invalid(
                 "validation examples",
@@ -44,7 +68,7 @@ impl Split {
         for (i, &label) in labels.iter().enumerate() {
             classes[usize::from(label)].push(i);
         }
-        let shares = largest_remainder(&classes.iter().map(Vec::len).collect::<Vec<_>>(), valid);
+        let shares = shares(&classes.iter().map(Vec::len).collect::<Vec<_>>());
 
         let key = Key::new(seed).named("split");
         let mut split = Self { train: Vec::new(), valid: Vec::new() };

@@ -71,8 +71,9 @@ impl<B: Backend> ModuleVisitor<B> for Lister {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let path = self.path.join(".");
-        // Burn gives running statistics the type of a parameter; only their names tell.
-        let trained = !self.path.last().is_some_and(|name| name == "running_mean" || name == "running_var");
+        // Burn gives running statistics the type of a parameter; only their names tell. The last two are FixMatch's.
+        let running = ["running_mean", "running_var", "labelled", "all"];
+        let trained = !self.path.last().is_some_and(|name| running.contains(&name.as_str()));
         self.found.push(Parameter { path, shape: param.val().dims().to_vec(), trained });
     }
 }

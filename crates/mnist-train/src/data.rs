@@ -278,9 +278,9 @@ pub(crate) fn labelled(run: &Run, labels: &[u8], classes: usize) -> Result<Optio
     draw(labels, count, run.seed).map(Some)
 }
 
-/// Places of `count` examples, fewer than there are, each class in its share: a function of its arguments.
+/// Places of `count` examples, fewer than there are, each class in its share and none left out: a function of its arguments.
 pub(crate) fn draw(labels: &[u8], count: usize, seed: u64) -> Result<Vec<usize>> {
-    Ok(Split::stratified(labels, count, Key::new(seed).named("labels").seed())?.valid)
+    Ok(Split::covering(labels, count, Key::new(seed).named("labels").seed())?.valid)
 }
 
 /// Which images of the training file train and which validate.

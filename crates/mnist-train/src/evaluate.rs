@@ -219,10 +219,10 @@ pub fn predictions<B: Backend>(
     classes: usize,
     device: &B::Device,
 ) -> Result<Predictions> {
-    let Some((probabilities, labels)) = model.probabilities(data, device)? else {
-        return Err(TrainError::Settings("this model does not classify".into()));
-    };
-    Ok(Predictions::new(classes, probabilities, labels)?)
+    match model.probabilities(data, device)? {
+        Some(found) => found.predictions(classes),
+        None => Err(TrainError::Settings("this model does not classify".into())),
+    }
 }
 
 /// The `count` images that the model was most wrong about: least probability given to the truth.

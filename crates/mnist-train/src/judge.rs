@@ -12,7 +12,7 @@ use crate::{
     error::{Result, TrainError},
     frechet::Gaussian,
     grid,
-    registry::Trained,
+    registry::{Probabilities, Trained},
     sampling,
 };
 
@@ -83,7 +83,7 @@ pub fn judge<B: Backend>(
         ("frechet_distance_floor".to_string(), distance(&first)),
     ]);
 
-    let Some((probabilities, _)) = classifier.probabilities(&loader, device)? else {
+    let Some(Probabilities { values: probabilities, .. }) = classifier.probabilities(&loader, device)? else {
         return Err(TrainError::Settings("the model whose features are to be used does not classify".into()));
     };
     let mut counts = vec![0usize; classes.len()];

@@ -27,7 +27,7 @@ use crate::{
     data::{Kind, TrainingData},
     error::{Result, TrainError},
     evaluate,
-    finetune::Source,
+    finetune::{Method, Source},
     grid,
     log::{MetricsLine, MetricsLog, TimingLine, append_timing},
     optimizer::{Average, Optimizer, clip_factor, global_norm, kept_share},
@@ -123,6 +123,13 @@ where
     let [device, others @ ..] = devices else {
         return Err(TrainError::Settings("no device was chosen".into()));
     };
+    if C::WHOLE_BATCH && !others.is_empty() {
+        return Err(TrainError::Settings(format!(
+            "a batch of the objective {} has to stay whole; train on one device, not on {}",
+            run.objective,
+            devices.len()
+        )));
+    }
     if run.batch_size < devices.len() {
         return Err(TrainError::Settings(format!(
             "batch_size is {}; {} devices need an image each at least",
@@ -161,6 +168,16 @@ where
         steps => (steps.div_ceil(run.epochs), steps),
     };
     let rates = run.finetune.rates(&params);
+    // The last epochs may not come, where the steps are given.
+    let epochs = total.div_ceil(steps_per_epoch.max(1));
+    let left = run.finetune.frozen(&params, epochs.saturating_sub(1), epochs);
+    let left = left.iter().filter(|frozen| **frozen).count();
+    if run.finetune.method == Method::Gradual && left > 0 {
+        let tensors = params.len();
+        tracing::warn!(
+            "gradual: {epochs} epochs are too few, {left} of {tensors} tensors stay frozen to the end"
+        );
+    }
     let mut window = Window::new(std::mem::take(&mut state.window));
     let mut clock = Clock::new(state.train_seconds);
     tell(Event::Begun {
@@ -169,7 +186,7 @@ where
         per_epoch: steps_per_epoch,
         parameters: trained_values(
             &params,
-            &run.finetune.frozen(&params, state.step / steps_per_epoch, run.epochs),
+            &run.finetune.frozen(&params, state.step / steps_per_epoch, epochs),
         ),
     });
 
@@ -179,7 +196,7 @@ where
         let mut pass_ended = false;
         while !pass_ended && !state.finished {
             let epoch = state.step / steps_per_epoch;
-            let frozen = run.finetune.frozen(&params, epoch, run.epochs);
+            let frozen = run.finetune.frozen(&params, epoch, epochs);
             if optimizer.frozen != frozen {
                 let trained = params.iter().zip(&frozen).map(|(p, frozen)| p.trained && !frozen).collect();
                 model = set_trained::<B, _>(model, trained);

@@ -6,7 +6,10 @@
 //! Nothing is averaged over batches: a mean of batch means is not the mean of the split when the
 //! last batch is short, and F1 has no batch mean at all.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +83,8 @@ pub struct Predictions {
     pub probabilities: Vec<f32>,
     /// True class of each example, `0..classes`.
     pub labels: Vec<usize>,
+    /// Where positions of an example have classes, which example each row is of, in order; else empty.
+    pub sequences: Vec<usize>,
 }
 
 impl Predictions {
@@ -97,13 +102,38 @@ impl Predictions {
                 *p = 1.0;
             }
         }
-        let predictions = Self { classes, probabilities, labels };
+        let predictions = Self { classes, probabilities, labels, sequences: Vec::new() };
         predictions.check()?;
         Ok(predictions)
     }
 
+    /// The same, of which several may be of one example: `sequences` says of which each is, in order.
+    pub fn of_sequences(mut self, sequences: Vec<usize>) -> Self {
+        if sequences.windows(2).any(|pair| pair[0] == pair[1]) {
+            self.sequences = sequences;
+        }
+        self
+    }
+
+    /// 95 % interval of a share of right ones. Answers of one example go together, so that there are as many draws as
+    /// examples: of such the error of a ratio of sums over examples (Cochran 1977, Sampling techniques, 6.4).
+    fn interval(&self, accuracy: f64) -> [f64; 2] {
+        if self.sequences.is_empty() {
+            return wilson(accuracy, self.len() as f64);
+        }
+        let mut apart: BTreeMap<usize, f64> = BTreeMap::new(); // of each example: right ones minus expected ones
+        for (i, (&sequence, &label)) in self.sequences.iter().zip(&self.labels).enumerate() {
+            let right = if self.predicted(i) == label { 1.0 } else { 0.0 };
+            *apart.entry(sequence).or_default() += right - accuracy;
+        }
+        let count = apart.len() as f64;
+        let squares: f64 = apart.values().map(|apart| apart * apart).sum();
+        let half = Z_95 * (squares * count / (count - 1.0).max(1.0)).sqrt() / self.len() as f64;
+        [(accuracy - half).max(0.0), (accuracy + half).min(1.0)]
+    }
+
     fn check(&self) -> Result<(), MetricsError> {
-        let Self { classes, ref probabilities, ref labels } = *self;
+        let Self { classes, ref probabilities, ref labels, .. } = *self;
         if classes == 0 || labels.len().checked_mul(classes) != Some(probabilities.len()) {
             let (probabilities, labels) = (probabilities.len(), labels.len());
             return Err(MetricsError::Shape { probabilities, labels, classes });
@@ -214,8 +244,8 @@ pub struct Evaluation {
     pub top2_accuracy: f64,
     /// Number of examples.
     pub examples: usize,
-    /// Wilson 95 % interval of the accuracy, `[low, high]`: the luck of which examples were
-    /// drawn, not of the training seed.
+    /// 95 % interval of the accuracy, `[low, high]`: the luck of which examples were drawn, not of the training seed.
+    /// Wilson's; where an example has several answers, that of a ratio of sums over examples.
     pub accuracy_interval: [f64; 2],
 }
 
@@ -270,7 +300,7 @@ impl Evaluation {
             ece: bins.iter().map(|gap: &f64| gap.abs()).sum::<f64>() / n,
             top2_accuracy: top2 as f64 / n,
             examples: p.len(),
-            accuracy_interval: wilson(right as f64 / n, n),
+            accuracy_interval: p.interval(right as f64 / n),
         })
     }
 }

@@ -95,13 +95,13 @@ pub fn measure<B: Backend>(
     device: &B::Device,
 ) -> Result<(Figures, Option<Predictions>)> {
     let classes = &saved.facts.classes;
-    let Some((probabilities, labels)) = model.probabilities(data, device)? else {
+    let Some(found) = model.probabilities(data, device)? else {
         let scores = model.scores(data, device)?;
         let objective = saved.run.objective.clone();
         let (examples, binarise) = (data.len(), saved.run.data.binarise);
         return Ok((Figures::Scores(Scores { objective, examples, binarise, scores }), None));
     };
-    let predictions = Predictions::new(classes.len(), probabilities, labels)?;
+    let predictions = found.predictions(classes.len())?;
     let evaluation = Evaluation::of(&predictions, classes)?;
     Ok((Figures::Classification(Box::new(evaluation)), Some(predictions)))
 }

@@ -23,6 +23,7 @@ use crate::{
     evaluate, grid,
     learner::{self, Outcome, Session},
     likelihood::{self, Likelihood},
+    metrics::Predictions,
     plan::{self, Plan},
     run::Run,
     rundir::Facts,
@@ -42,6 +43,11 @@ trait FromRun: ObjectiveConfig + Sized {
     /// As it is while it is trained: with what is added for that alone.
     fn in_training(run: &Run, facts: &Facts) -> Self {
         Self::from_run(run, facts)
+    }
+
+    /// Whether it can do with settings that are not its own.
+    fn check_run(_run: &Run) -> Result<(), String> {
+        Ok(())
     }
 
     /// The examples as it wants them, where a run's settings do not say it all.
@@ -81,7 +87,25 @@ impl FromRun for ClassifyConfig {
 }
 
 /// Class probabilities, example by example, and the labels.
-pub type Probabilities = (Vec<f32>, Vec<usize>);
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Probabilities {
+    /// Row after row, `[answers, classes]`.
+    pub values: Vec<f32>,
+    /// True class of each answer.
+    pub labels: Vec<usize>,
+    /// Which example each answer is of: more than one where positions have classes.
+    pub examples: Vec<usize>,
+}
+
+impl Probabilities {
+    /// What figures are made of.
+    ///
+    /// # Errors
+    /// As [`Predictions::new`].
+    pub fn predictions(self, classes: usize) -> Result<Predictions> {
+        Ok(Predictions::new(classes, self.values, self.labels)?.of_sequences(self.examples))
+    }
+}
 
 /// A trained model, whatever it was trained for.
 pub trait Trained<B: Backend>: Send {
@@ -146,23 +170,26 @@ where
 
     fn probabilities(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<Probabilities>> {
         let data = M::Input::wanted(data)?;
-        let (mut all, mut labels) = (Vec::new(), Vec::with_capacity(data.len()));
+        let (mut all, mut before) = (Probabilities::default(), 0);
         for batch in data.in_order() {
             let answers = M::Input::answers(&batch);
+            let (examples, each) = (batch.len(), answers.len() / batch.len().max(1));
             let Some(found) = Objective::probabilities(self, batch.to_device(device)) else {
                 return Ok(None);
             };
             let [_, classes] = found.dims();
             let found: Vec<f32> = found.into_data().iter::<f32>().collect();
             // What has no answer is not measured.
-            for (row, answer) in found.chunks_exact(classes.max(1)).zip(answers) {
+            for (i, (row, answer)) in found.chunks_exact(classes.max(1)).zip(answers).enumerate() {
                 if let Ok(answer) = usize::try_from(answer) {
-                    labels.push(answer);
-                    all.extend(row);
+                    all.labels.push(answer);
+                    all.values.extend(row);
+                    all.examples.push(before + i / each.max(1));
                 }
             }
+            before += examples;
         }
-        Ok(Some((all, labels)))
+        Ok(Some(all))
     }
 
     fn features(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<(Vec<f32>, usize)>> {
@@ -211,6 +238,15 @@ impl FromRun for AutoencoderConfig {
 impl FromRun for ContrastiveConfig {
     fn from_run(run: &Run, facts: &Facts) -> Self {
         Self { encoder: encoder(run, facts), settings: run.contrastive.clone() }
+    }
+
+    fn check_run(run: &Run) -> Result<(), String> {
+        if run.augment.is_off() && run.data.binarise != Binarise::Dynamic {
+            return Err("contrastive learning tells images apart by distorted views, and nothing in [augment] distorts: \
+                        say for example --set augment.shift=2 --set augment.rotation=15"
+                .into());
+        }
+        Ok(())
     }
 
     /// Two views of each image under the run's distortions.
@@ -524,7 +560,10 @@ macro_rules! objectives {
             check_recompute(run)?;
             check_patience(run)?;
             match run.objective.as_str() {
-                $($name => <$config>::from_run(run, facts).check(),)*
+                $($name => {
+                    <$config>::check_run(run)?;
+                    <$config>::from_run(run, facts).check()
+                })*
                 other => Err(unknown(other).to_string()),
             }
         }

@@ -32,11 +32,18 @@ pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
         ))
         .into());
     }
-    let answers = Place::choose(common)?.run(Answers { runs: &found, common })?;
+    let answers = Place::choose(common)?.run(Ask { runs: &found, common })?;
     let mut out = std::io::stdout().lock();
     let names: Vec<String> = found.iter().map(|(dir, _)| dir.name()).collect();
     let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    for (name, (evaluation, _)) in names.iter().zip(&answers) {
+    if let Some((name, _)) = names.iter().zip(&answers).find(|(_, answers)| answers.several) {
+        return Err(UsageError(format!(
+            "the run {name} tells a class at each place, and places of one example go together: the test is of examples \
+             that were drawn one by one"
+        ))
+        .into());
+    }
+    for (name, Answers { evaluation, .. }) in names.iter().zip(&answers) {
         let [low, high] = evaluation.accuracy_interval;
         writeln!(
             out,
@@ -46,6 +53,10 @@ pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
             100.0 * high,
             evaluation.macro_f1
         )?;
+    }
+    if answers.iter().any(|other| other.labels != answers[0].labels) {
+        let message = "the runs do not tell the same classes of the same examples; a paired test needs both";
+        return Err(UsageError(message.into()).into());
     }
     for pair in pairs_of(&found, &answers) {
         let Difference { first_only, second_only, exact, statistic, corrected, .. } = pair.difference;
@@ -100,21 +111,22 @@ impl Pair {
 
 /// Every pair of runs that have the same test images.
 pub(in crate::cmd) fn pairs(runs: &[(RunDir, SavedRun)], common: &Common) -> Result<Vec<Pair>> {
-    let answers = Place::choose(common)?.run(Answers { runs, common })?;
+    let answers = Place::choose(common)?.run(Ask { runs, common })?;
     Ok(pairs_of(runs, &answers))
 }
 
-fn pairs_of(runs: &[(RunDir, SavedRun)], answers: &[(Evaluation, Vec<bool>)]) -> Vec<Pair> {
+fn pairs_of(runs: &[(RunDir, SavedRun)], answers: &[Answers]) -> Vec<Pair> {
     let all: Vec<_> = runs.iter().zip(answers).collect();
     let mut pairs = Vec::new();
-    for (i, ((first, a), (_, right))) in all.iter().enumerate() {
-        for ((second, b), (_, other)) in all.iter().skip(i + 1) {
-            if a.provenance.data_digest == b.provenance.data_digest {
+    for (i, ((first, a), one)) in all.iter().enumerate() {
+        for ((second, b), other) in all.iter().skip(i + 1) {
+            let same = a.provenance.data_digest == b.provenance.data_digest && one.labels == other.labels;
+            if same && !one.several && !other.several {
                 pairs.push(Pair {
                     first: first.name(),
                     second: second.name(),
-                    images: right.len(),
-                    difference: Difference::of(right, other),
+                    images: one.right.len(),
+                    difference: Difference::of(&one.right, &other.right),
                 });
             }
         }
@@ -122,14 +134,23 @@ fn pairs_of(runs: &[(RunDir, SavedRun)], answers: &[(Evaluation, Vec<bool>)]) ->
     pairs
 }
 
-struct Answers<'a> {
+/// What a run says of the test split.
+struct Answers {
+    evaluation: Evaluation,
+    labels: Vec<usize>,
+    /// Which it got right.
+    right: Vec<bool>,
+    /// Whether several are of one example.
+    several: bool,
+}
+
+struct Ask<'a> {
     runs: &'a [(RunDir, SavedRun)],
     common: &'a Common,
 }
 
-impl Job for Answers<'_> {
-    /// Figures of each run, and which images it got right.
-    type Output = Vec<(Evaluation, Vec<bool>)>;
+impl Job for Ask<'_> {
+    type Output = Vec<Answers>;
 
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
         let of = |(dir, saved): &(RunDir, SavedRun)| {
@@ -139,7 +160,8 @@ impl Job for Answers<'_> {
             let found = predictions(&*model, &data, classes.len(), main)?;
             let right =
                 found.labels.iter().enumerate().map(|(i, label)| found.predicted(i) == *label).collect();
-            Ok((Evaluation::of(&found, classes)?, right))
+            let evaluation = Evaluation::of(&found, classes)?;
+            Ok(Answers { evaluation, right, several: !found.sequences.is_empty(), labels: found.labels })
         };
         self.runs.iter().map(of).collect()
     }

@@ -46,9 +46,10 @@ impl Job for Ask<'_> {
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Reference> {
         let model = load_model::<B>(self.dir, self.saved, main)?;
         let data = load_split(self.saved, SplitName::Test, self.data_dir, self.dir.path())?.first(IMAGES);
-        let (AnyLoader::Images(loader), Some((found, _))) = (&data, model.probabilities(&data, main)?) else {
+        let (AnyLoader::Images(loader), Some(found)) = (&data, model.probabilities(&data, main)?) else {
             return Err(anyhow!("this run's model does not classify images"));
         };
+        let found = found.values;
         finite(&found, self.dir)?;
         let classes = self.saved.facts.classes.len().max(1);
         let image = |i| Some(loader.data().image(i)?.iter().map(|&byte| f32::from(byte) / 255.0).collect());

@@ -211,7 +211,8 @@ impl Bench<'_> {
     fn trained(&self, way: &str, run: Run) -> Result<Option<Cell>> {
         let &Self { work, source, stop, place, common, features: _ } = self;
         let data = TrainingData::load_for(&run, common.data_dir.as_deref(), source.given.as_ref())?;
-        let saved = begun(run, &data, place.name(), place.devices());
+        let from = (way != few_labels::SCRATCH).then_some(source);
+        let saved = begun(run, &data, from, place.name(), place.devices());
         // What an interrupted cell has left behind is not gone on with: it takes seconds.
         if work.exists() {
             fs::remove_dir_all(work).map_err(TrainError::io("remove", work))?;
@@ -223,7 +224,7 @@ impl Bench<'_> {
             saved: &saved,
             data: &data,
             from: None,
-            source: (way != few_labels::SCRATCH).then_some(source),
+            source: from,
             stop,
             progress: Progress::new(true, saved.run.epochs, false),
             board: None,

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Import, common: &Common) -> Result<ExitCode> {
     let run = settings(&chosen, None, None, Table::new(), sets, common)?;
     let place = Place::choose(common)?;
     let data = TrainingData::load(&run, common.data_dir.as_deref())?;
-    let mut saved = begun(run, &data, place.name(), place.devices());
+    let mut saved = begun(run, &data, None, place.name(), place.devices());
     let published = if args.net == "pytorch_example_cnn" && saved.run.data.name == "mnist" {
         PYTORCHS_PIXELS
     } else {

@@ -166,7 +166,7 @@ fn measure(mut run: Run, mut data: TrainingData, steps: usize, place: &Place) ->
     run.finetune = Default::default();
     data.valid = data.valid.first(mnist_train::data::EVALUATION_BATCH);
     let home = std::env::temp_dir().join(format!("mnist-plan-{}", std::process::id()));
-    let saved = begun(run, &data, place.name(), 1);
+    let saved = begun(run, &data, None, place.name(), 1);
     let (dir, _lock) = RunDir::create(&home, &saved)?;
     // Linux begins to look for the most memory anew; elsewhere, and where it is not allowed, the plan's own counts too.
     if let Err(error) = std::fs::write("/proc/self/clear_refs", "5") {

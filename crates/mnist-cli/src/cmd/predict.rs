@@ -143,11 +143,11 @@ impl Answers<'_> {
         loader: &AnyLoader,
         device: &B::Device,
     ) -> Result<Vec<f32>> {
-        let Some((found, _)) = model.probabilities(loader, device)? else {
+        let Some(found) = model.probabilities(loader, device)? else {
             return Err(TrainError::Settings("this run's model does not classify".into()).into());
         };
-        finite(&found, self.dir)?;
-        Ok(found)
+        finite(&found.values, self.dir)?;
+        Ok(found.values)
     }
 
     /// The answers to all texts, of rows of probabilities for each text or each word.

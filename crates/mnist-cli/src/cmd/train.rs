@@ -187,12 +187,7 @@ fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Co
     let place = Place::choose(common)?;
     let given = source.as_ref().and_then(|source| source.given.as_ref());
     let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
-    let mut saved = begun(run, &data, place.name(), place.devices());
-    // Weights that were imported go on reading pixels as they did.
-    let imported = source.as_ref().and_then(|source| source.saved.as_ref());
-    if let Some(imported) = imported.filter(|from| from.provenance.imported.is_some()) {
-        (saved.facts.mean, saved.facts.std) = (imported.facts.mean, imported.facts.std);
-    }
+    let saved = begun(run, &data, source.as_ref(), place.name(), place.devices());
     // Settings that make no model are found before anything is written.
     registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
     if args.dry_run {
@@ -213,11 +208,22 @@ fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Co
     train(&dir, &lock, &saved, &data, None, source.as_ref(), args.tensorboard, place, common)
 }
 
-/// A run that this program begins on so many devices of a backend.
-pub(in crate::cmd) fn begun(run: Run, data: &TrainingData, backend: &str, devices: usize) -> SavedRun {
+/// A run that this program begins on so many devices of a backend, with the encoder of a source if it has one: that goes
+/// on reading pixels as it did, whatever the mean of these data.
+pub(in crate::cmd) fn begun(
+    run: Run,
+    data: &TrainingData,
+    source: Option<&Source>,
+    backend: &str,
+    devices: usize,
+) -> SavedRun {
+    let mut facts = data.facts.clone();
+    if let Some(from) = source.and_then(|source| source.saved.as_ref()) {
+        (facts.mean, facts.std) = (from.facts.mean, from.facts.std);
+    }
     SavedRun {
         run,
-        facts: data.facts.clone(),
+        facts,
         provenance: Provenance {
             version: env!("CARGO_PKG_VERSION").into(),
             git_commit: env!("MNIST_GIT_COMMIT").into(),

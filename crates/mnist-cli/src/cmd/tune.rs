@@ -288,7 +288,7 @@ impl Job for Attempt<'_> {
         let given = source.as_ref().and_then(|source| source.given.as_ref());
         let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
         let path = home.join("trials").join(format!("{:04}", trial.number));
-        let saved = begun(run, &data, place, 1 + others.len());
+        let saved = begun(run, &data, source.as_ref(), place, 1 + others.len());
         if let Err(reason) = registry::check(&saved.run, &saved.facts) {
             trial.failed = Some(reason);
             return Ok(Some(trial));

@@ -47,6 +47,7 @@ fn the_net_of_pytorchs_example_comes_in_is_used_and_goes_out_again() {
 fn what_does_not_fit_is_listed_and_nothing_is_written() {
     let home = Home::new();
     let (example, resnet) = (theirs("mnist_cnn-narrow.pt"), theirs("resnet18-narrow.safetensors"));
+    let deeper = theirs("resnet50-narrow.safetensors");
     for (file, net, wanted) in [
         (
             &example,
@@ -54,6 +55,7 @@ fn what_does_not_fit_is_listed_and_nothing_is_written() {
             &["missing: ", "layer4.1.bn2.weight [16]", "of no use", "fc2.weight [10, 8]"][..],
         ),
         (&resnet, "resnet18", &["fc.weight is [7, 32], wanted [10, 32]"]),
+        (&deeper, "resnet50", &["fc.weight is [7, 64], wanted [10, 64]"]),
         (&example, "mlp", &["missing: hidden.0.weight [8, 784]", "head.bias [10]", "conv1.bias [2]"]),
     ] {
         let error = home.fails(1, &["import", file, "--net", net, "--set", "mlp.hidden=[8]"]);
@@ -67,6 +69,12 @@ fn what_does_not_fit_is_listed_and_nothing_is_written() {
         home.fails(2, &["import", &example, "--net", "pytorch_example_cnn", "--name", "../elsewhere"]);
     assert!(error.contains("not a plain name"), "{error}");
     assert!(!home.runs().exists());
+    // Its encoder alone fits; the net is known by its names, and it is trained from the top.
+    let brief = ["--epochs", "1", "--set", "data.limit=64", "--set", "resnet50.width=2"];
+    let from = ["finetune", "--from", &deeper, "--net", "resnet50", "--method", "gradual", "--name", "d"];
+    let output = home.run(&[&from[..], &brief].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("1 epochs are too few"), "{}", stderr(&output));
 }
 
 #[test]

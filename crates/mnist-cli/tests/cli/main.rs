@@ -528,6 +528,8 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     assert!(error.contains("other settings"), "{error}");
     let error = stderr(&home.run(&["probe", "p"]));
     assert!(error.contains("has a class at each place"), "{error}");
+    let error = home.fails(2, &["compare", "p", "p"]);
+    assert!(error.contains("the run p tells a class at each place"), "{error}");
 
     // Texts: a class each, or the marks behind the words, of a text longer than the context too.
     let found =

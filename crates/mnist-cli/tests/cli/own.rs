@@ -67,6 +67,26 @@ fn pictures_of_ones_own_are_imported_trained_on_and_predicted() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["label"], "lying");
 
+    // Other data of the same classes, and a model of theirs from this one.
+    let others = home.0.path().join("others");
+    bars(&others);
+    fs::remove_file(others.join("lying/3.png")).unwrap();
+    let others = others.display().to_string();
+    let on = ["--data", &others, "--data-dir", &data];
+    let found: Value =
+        serde_json::from_str(&home.ok(&[&["evaluate", "b", "--json"][..], &on].concat())).unwrap();
+    assert!(found["accuracy"].as_f64().unwrap() > 0.9, "{found}");
+    let found = home.ok(&[&["probe", "b", "--labels", "10", "--seeds", "1"][..], &on].concat());
+    assert!(found.contains("16 features"), "{found}");
+    let few = ["few-labels", "--from", "b", "--labels", "10", "--seeds", "1", "--ways", "scratch,head,knn"];
+    let brief = ["--set", "steps=4", "--set", "epochs=1", "--set", "batch_size=8"];
+    let found = home.ok(&[&few[..], &brief, &on].concat());
+    assert!(found.contains("knn") && found.contains("head"), "{found}");
+    let table = fs::read_to_string(home.runs().join("few-labels-b/settings.toml")).unwrap();
+    assert!(table.contains("own-others-"), "{table}");
+    let error = home.fails(2, &["evaluate", "b", "--data", "mnist"]);
+    assert!(error.contains("its classes are 0, 1, 2") && error.contains("lying, standing"), "{error}");
+
     for (args, code, words) in [
         (&["train", "--data", "no/such/folder"][..], 2, "no/such/folder"),
         (&["data", "import", "no/such", "--name", "x"], 1, "no/such"),

@@ -42,6 +42,23 @@ fn shares_are_rounded_by_the_largest_remainder() {
 }
 
 #[test]
+fn no_class_is_left_out_where_there_is_room_for_all() {
+    let cases: [(&[usize], usize, &[usize]); 4] = [
+        (&[10, 10], 5, &[3, 2]),       // as without
+        (&[98, 1, 1], 10, &[8, 1, 1]), // one each, and 7 of the other 97
+        (&[98, 0, 1], 2, &[1, 0, 1]),
+        (&[98, 1, 1], 2, &[2, 0, 0]), // no room
+    ];
+    for (sizes, count, wanted) in cases {
+        let labels = labels(sizes);
+        let split = Split::covering(&labels, count, 5).unwrap();
+        assert_eq!(counts(&labels, &split.valid, sizes.len()), wanted, "{sizes:?}, {count}");
+    }
+    let labels = labels(&[40, 30, 30]);
+    assert_eq!(Split::covering(&labels, 10, 1).unwrap(), Split::stratified(&labels, 10, 1).unwrap());
+}
+
+#[test]
 fn the_parts_are_sorted_and_make_up_the_whole() {
     let labels = labels(&[40, 30, 30]);
     let split = Split::stratified(&labels, 17, 1).unwrap();

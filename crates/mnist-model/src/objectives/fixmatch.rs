@@ -98,6 +98,8 @@ impl ObjectiveConfig for FixmatchConfig {
 
     const CHOSEN_BY: ChosenBy = ClassifyConfig::CHOSEN_BY;
     const LABELS: bool = true;
+    // Labelled images come first, and the averages of what is guessed are of all images.
+    const WHOLE_BATCH: bool = true;
 
     fn check(&self) -> Result<(), String> {
         self.classify.check()?;

@@ -258,6 +258,9 @@ pub trait ObjectiveConfig {
     /// Whether it learns from labels; what does not is pretraining.
     const LABELS: bool = false;
 
+    /// Whether a batch has to be on one device: its parts would not have the loss of the whole.
+    const WHOLE_BATCH: bool = false;
+
     /// The phases of an update, in their order, at least one.
     fn phases(&self) -> Vec<Phase> {
         vec![Phase::default()]

@@ -197,6 +197,23 @@ fn what_is_no_prediction_is_refused() {
     assert_eq!(Evaluation::of(&one, &names(3)), Err(MetricsError::Names { found: 3, classes: 2 }));
 }
 
+/// ```python
+/// right = np.array([1, 1, 1, 0, 0, 1, 1, 1, 0.]); of = np.array([0, 0, 0, 1, 1, 2, 2, 4, 4])
+/// a = right.mean(); r = np.array([(right[of == i] - a).sum() for i in np.unique(of)]); n = len(r)
+/// a - 1.959963984540054 * np.sqrt((r ** 2).sum() * n / (n - 1)) / len(right)
+/// ```
+#[test]
+fn answers_of_one_example_are_no_draws_of_their_own() {
+    let labels = [0, 0, 0, 1, 1, 0, 0, 0, 1];
+    let p = Predictions::new(2, [0.75, 0.25].repeat(9), labels.to_vec()).unwrap();
+    let of = |sequences: &[usize]| {
+        let p = p.clone().of_sequences(sequences.to_vec());
+        Evaluation::of(&p, &names(2)).unwrap().accuracy_interval
+    };
+    close(&of(&[0, 0, 0, 1, 1, 2, 2, 4, 4]), &[0.20755923532995435, 1.0]);
+    assert_eq!(of(&[0, 1, 2, 3, 4, 5, 6, 7, 8]), Evaluation::of(&p, &names(2)).unwrap().accuracy_interval);
+}
+
 #[test]
 fn csv_brings_back_each_number() {
     let (p, labels) = generated();

@@ -181,7 +181,7 @@ fn merged_adapters_answer_as_the_unmerged_do() {
         let apart = registry::load_checkpoint::<Flex>(&lab.run, facts, &best, &digest, &device).unwrap();
         let merged = registry::load::<Flex>(&lab.run, facts, &lab.dir.model(), &digest, &device).unwrap();
         let answers = |model: &dyn registry::Trained<Flex>| {
-            model.probabilities(&lab.data.valid, &device).unwrap().unwrap().0
+            model.probabilities(&lab.data.valid, &device).unwrap().unwrap().values
         };
         let (apart, merged) = (answers(&*apart), answers(&*merged));
         let far = apart.iter().zip(&merged).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -41,6 +41,9 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
             if objective == "objective=fixmatch" {
                 sets.extend(["data.labels=32", "fixmatch.labelled=8"]);
             }
+            if objective == "objective=contrastive" {
+                sets.push("augment.shift=1");
+            }
             if objective == "objective=vae" {
                 sets.push("data.binarise=dynamic");
             }
@@ -171,6 +174,11 @@ fn devices_that_share_a_batch_train_as_one_does() {
     let lab = Lab::new(settings(&["net=mlp", "mlp.hidden=[8]", "batch_size=2"]));
     let error = lab.fit_shared::<Flex>(None, None, &[Default::default(); 3]).unwrap_err();
     assert!(error.to_string().contains("3 devices need an image each"), "{error}");
+
+    let few = ["objective=fixmatch", "net=mlp", "mlp.hidden=[8]", "data.labels=20", "fixmatch.labelled=8"];
+    let lab = Lab::new(settings(&few));
+    let error = lab.fit_shared::<Flex>(None, None, &[Default::default(); 2]).unwrap_err();
+    assert!(error.to_string().contains("a batch of the objective fixmatch has to stay whole"), "{error}");
 }
 
 /// A net with memory outside its weights: the statistics of BatchNorm are the first device's.

@@ -122,7 +122,7 @@ fn layers_that_are_computed_again_change_no_bit() {
     for (objective, sets) in [
         ("classify", &vit[..]),
         ("autoencoder", &vit),
-        ("contrastive", &vit),
+        ("contrastive", &[&vit[..], &["augment.shift=1"]].concat()),
         ("vae", &[&vit[..], &["data.binarise=dynamic"]].concat()),
         ("language-model", &tokens),
         ("masked", &tokens),

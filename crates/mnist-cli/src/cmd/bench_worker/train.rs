@@ -41,7 +41,7 @@ impl Trial {
         let recipe = Recipe::find("default")?;
         let run = Run::resolve(Some((&recipe.text, &recipe.origin)), set)?;
         let data = TrainingData::load(&run, serve.common.data_dir.as_deref())?;
-        let saved = begun(run, &data, serve.backend, 1);
+        let saved = begun(run, &data, None, serve.backend, 1);
         let name = format!("bench-{}-{}", serve.backend, std::process::id());
         let (dir, _lock) = RunDir::create(&serve.common.runs.join(name), &saved)?;
         Ok(Self { dir, saved, data, _lock })

@@ -227,12 +227,12 @@ impl<'a, B: Backend> Loaded<'a, B> {
         };
         let loader = pictures.loader(pixels).map_err(failed)?;
         let found = self.model.probabilities(&loader, &self.device).map_err(failed)?;
-        let Some((found, _)) = found else {
+        let Some(found) = found else {
             return Err(Refused::Asked(format!("{} does not classify", self.served.name())));
         };
-        finite(&found, &self.served.dir).map_err(failed)?;
+        finite(&found.values, &self.served.dir).map_err(failed)?;
         let classes = self.served.saved.facts.classes.len().max(1);
-        Ok(found.chunks_exact(classes).map(<[f32]>::to_vec).collect())
+        Ok(found.values.chunks_exact(classes).map(<[f32]>::to_vec).collect())
     }
 
     /// How much each pixel of an image counted for the likeliest class.

@@ -82,11 +82,11 @@ impl<B: Backend> Loaded<'_, B> {
             TrainError::Settings(reason) => Refused::Asked(reason),
             error => failed(error),
         })?;
-        let Some((found, _)) = self.model.probabilities(&read.loader, &self.device).map_err(failed)? else {
+        let Some(found) = self.model.probabilities(&read.loader, &self.device).map_err(failed)? else {
             return Err(Refused::Asked(format!("{name} does not classify")));
         };
-        finite(&found, &self.served.dir).map_err(failed)?;
-        let mut rows = found.chunks_exact(facts.classes.len().max(1));
+        finite(&found.values, &self.served.dir).map_err(failed)?;
+        let mut rows = found.values.chunks_exact(facts.classes.len().max(1));
         if let Some(words) = &read.words {
             return Ok(words.iter().map(|words| OfText::Words(Punctuated::of(words, &mut rows))).collect());
         }
