@@ -23,6 +23,7 @@ pub(crate) struct Args {
 
 /// Options of every command.
 #[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
     /// Directory of the runs
     #[arg(long, global = true, value_name = "DIR", default_value = "runs")]
@@ -264,10 +265,11 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(crate) fn plain(name: &str) -> Result<String, String> {
     let plain =
         std::path::Path::new(name).file_name().is_some_and(|last| last == name) && !name.starts_with('.');
+    let plain = plain && !name.contains(char::is_control);
     if plain {
         Ok(name.into())
     } else {
-        Err(format!("{name:?} is not a plain name: no slashes, no dot in front"))
+        Err(format!("{name:?} is not a plain name: no slashes, no dot in front, nothing that cannot be seen"))
     }
 }
 
@@ -297,8 +299,8 @@ pub(crate) struct Probe {
     /// Tell classes of other data apart than the run's: a name or a path as `train --data` has it
     #[arg(long, value_name = "NAME|PATH")]
     pub data: Option<String>,
-    /// Numbers of labels
-    #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "100,1000,55000")]
+    /// Numbers of labels [default: 100, 1000 and all, as far as there are so many]
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = at_least_one)]
     pub labels: Vec<usize>,
     /// Draws of the labels
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=1000))]
@@ -390,8 +392,8 @@ pub(crate) struct FewLabels {
     /// Data set or path, as `train --data` has it [default: the source's]
     #[arg(long, value_name = "NAME|PATH")]
     pub data: Option<String>,
-    /// Numbers of labels
-    #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "10,50,100,500,1000")]
+    /// Numbers of labels [default: 10, 50, 100, 500 and 1000, as far as there are so many]
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = at_least_one)]
     pub labels: Vec<usize>,
     /// Seeds, each with labels of its own
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=1000))]

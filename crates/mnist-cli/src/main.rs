@@ -6,6 +6,11 @@
 // This binary is the one part of the workspace that talks to people.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+/// Says something on stderr, whether or not somebody reads it.
+macro_rules! tell {
+    ($($words:tt)*) => { crate::show::tell(&format!($($words)*)) };
+}
+
 mod args;
 mod cmd;
 mod device;
@@ -54,7 +59,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", show::report(&error));
+            tell!("error: {}", show::report(&error));
             ExitCode::from(if is_usage(&error) { 2 } else { 1 })
         }
     }
@@ -73,6 +78,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .with_ansi(show::colours())
         .without_time()
         .with_target(false)

@@ -14,6 +14,11 @@ pub(crate) fn colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
+/// A line on stderr. One that cannot be written (`2>&1 | head`, a full disk) is left out: work does not end for it.
+pub(crate) fn tell(line: &str) {
+    writeln!(std::io::stderr().lock(), "{line}").ok();
+}
+
 /// Whether an error only says that nobody reads our output any more (`| head`).
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -105,7 +110,7 @@ impl Progress {
                 self.bar.set_message(format!("{} {examples_per_second:.0} examples/s", values(line)));
                 if self.lines && self.last_line.elapsed() >= Duration::from_secs(10) {
                     self.last_line = Instant::now();
-                    eprintln!(
+                    tell!(
                         "epoch {}/{} step {}/{} {} {examples_per_second:.0} examples/s, {} s left",
                         line.epoch,
                         self.epochs,
@@ -133,7 +138,7 @@ impl Progress {
     /// A line above the bar.
     fn say(&self, text: &str) {
         if self.lines {
-            eprintln!("{text}");
+            tell!("{text}");
         } else {
             self.bar.println(text);
         }

@@ -28,8 +28,9 @@ pub enum DataError {
 
     /// A file's content is not what its format or its companions demand.
     #[error(
-        "{}: {what}: found {found}, wanted {wanted}; the file is damaged or of another kind: put a good copy in its place",
-        path.display()
+        "{}: {what}: found {found}, wanted {wanted}{}",
+        path.display(),
+        remedy(what)
     )]
     Malformed {
         /// The file.
@@ -136,6 +137,15 @@ impl DataError {
 
     pub(crate) fn invalid(what: &'static str, found: impl ToString, wanted: impl ToString) -> Self {
         Self::Invalid { what, found: found.to_string(), wanted: wanted.to_string() }
+    }
+}
+
+/// What to do about a malformed file: those of formats that no one writes by hand.
+fn remedy(what: &str) -> &'static str {
+    if what.starts_with("IDX") || what.starts_with("gzip") {
+        "; the file is damaged or of another kind: put a good copy in its place"
+    } else {
+        ""
     }
 }
 

@@ -217,13 +217,16 @@ pub fn conclusion(cells: &[Cell], figure: Figure) -> String {
         let Some((way, with)) = best else { continue };
         let gain = 100.0 * (with.mean - without.mean);
         let apart = with.interval()[0] > without.interval()[1] || with.interval()[1] < without.interval()[0];
+        let same = paired(cells, [way, SCRATCH], *labels, figure);
+        let draws = same.interval()[0] > 0.0 || same.interval()[1] < 0.0;
         let verdict = match (apart, gain > 0.0) {
             (true, true) => "the pretrained encoder is better, intervals apart",
             (true, false) => "the pretrained encoder is worse, intervals apart",
             _ if gain.is_nan() || with.half.is_nan() || without.half.is_nan() => "too few seeds to tell",
+            (_, true) if draws => "the pretrained encoder is better draw by draw, though the intervals meet",
+            (_, false) if draws => "the pretrained encoder is worse draw by draw, though the intervals meet",
             _ => "no difference that these seeds show",
         };
-        let same = paired(cells, [way, SCRATCH], *labels, figure);
         let same = if same.half.is_nan() {
             String::new()
         } else {
@@ -291,6 +294,10 @@ mod tests {
                 "-10.00 points (draw by draw -10.00 ± 0.00): the pretrained encoder is worse",
             ),
             ([0.700, 0.801, 0.950], "no difference"),
+            (
+                [0.801, 0.802, 0.803],
+                "+0.10 points (draw by draw +0.10 ± 0.00): the pretrained encoder is better draw by draw",
+            ),
         ] {
             let all = [cells(SCRATCH, &scratch), cells("full", &other)].concat();
             let said = conclusion(&all, Figure::Accuracy);

@@ -277,7 +277,8 @@ where
                 append_timing(&dir.timing(), &timing)?;
             }
 
-            // Save.
+            // Save. A validation takes long enough to be asked to stop in.
+            let stopping = stopping || epoch_ended && stop.load(Ordering::Relaxed);
             if better || state.finished || stopping || due {
                 state.metrics_length = metrics.sync()?;
                 state.train_seconds = clock.train_seconds();

@@ -17,6 +17,7 @@ pub enum Rule {
     /// Kingma & Ba, arXiv 1412.6980; weight decay, if any, is added to the gradient (L2).
     Adam,
     /// Loshchilov & Hutter, arXiv 1711.05101; weight decay apart from the gradient.
+    #[serde(alias = "adamw")]
     AdamW,
     /// Gradient descent with momentum, in PyTorch's form; weight decay is added to the gradient.
     Sgd,

@@ -251,7 +251,8 @@ fn parts(params: &[Parameter]) -> Vec<(String, u64)> {
     let mut parts: Vec<(String, u64)> = Vec::new();
     for p in params.iter().filter(|p| p.trained) {
         let fields: Vec<_> = p.path.split('.').collect();
-        let name = fields[..fields.len().saturating_sub(1).min(3)].join(".");
+        // One that is in no part of the model stands for itself.
+        let name = fields[..fields.len().saturating_sub(1).clamp(1, 3)].join(".");
         match parts.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += p.len() as u64,
             None => parts.push((name, p.len() as u64)),

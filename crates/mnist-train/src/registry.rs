@@ -121,6 +121,12 @@ pub trait Trained<B: Backend>: Send {
     /// As [`Trained::scores`].
     fn probabilities(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<Probabilities>>;
 
+    /// A number for each of a split's examples, if the model tells one; see [`Objective::values`].
+    ///
+    /// # Errors
+    /// As [`Trained::scores`].
+    fn values(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<Vec<f32>>>;
+
     /// Features of a split's examples as they are, row after row, and their width, if the model has an encoder; see
     /// [`Objective::features`].
     ///
@@ -188,6 +194,15 @@ where
                 }
             }
             before += examples;
+        }
+        Ok(Some(all))
+    }
+
+    fn values(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<Vec<f32>>> {
+        let mut all = Vec::new();
+        for batch in M::Input::wanted(data)?.in_order() {
+            let Some(found) = Objective::values(self, batch.to_device(device)) else { return Ok(None) };
+            all.extend(found.into_data().iter::<f32>());
         }
         Ok(Some(all))
     }

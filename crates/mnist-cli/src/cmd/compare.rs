@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mnist_train::{
     compare::Difference,
     evaluate::{SplitName, load_split, predictions},
@@ -157,7 +157,8 @@ impl Job for Ask<'_> {
             let model = load_model::<B>(dir, saved, main)?;
             let data = load_split(saved, SplitName::Test, self.common.data_dir.as_deref(), dir.path())?;
             let classes = &saved.facts.classes;
-            let found = predictions(&*model, &data, classes.len(), main)?;
+            let found = predictions(&*model, &data, classes.len(), main)
+                .with_context(|| format!("the run {}", dir.name()))?;
             let right =
                 found.labels.iter().enumerate().map(|(i, label)| found.predicted(i) == *label).collect();
             let evaluation = Evaluation::of(&found, classes)?;

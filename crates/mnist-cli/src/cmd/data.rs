@@ -5,6 +5,7 @@ pub(crate) mod import;
 mod info;
 mod picture;
 mod show;
+mod texts;
 mod tokens;
 mod unpack;
 mod verify;
@@ -14,9 +15,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Subcommand;
-use mnist_data::{DataSet, text};
+use mnist_data::{DataSet, Text, text};
 
-use crate::args::Common;
+use crate::args::{Common, UsageError};
 
 /// What to do with a data set.
 #[derive(Subcommand, Debug)]
@@ -40,8 +41,8 @@ pub(crate) enum DataCommand {
 /// Which data set.
 #[derive(clap::Args, Debug)]
 pub(crate) struct WhichSet {
-    /// Name of the data set: a known one (mnist, fashion-mnist), one that was imported, or the path of pictures of one's
-    /// own (see `data import`)
+    /// Name of the data set: a known one (mnist, fashion-mnist, for info and tokens text), one that was imported, or the
+    /// path of pictures or texts of one's own (see `data import`)
     #[arg(long = "data", value_name = "NAME|PATH", default_value = "mnist")]
     name: String,
 }
@@ -52,7 +53,21 @@ impl WhichSet {
             let name = import::kept(Path::new(&self.name), data_dir, true)?;
             return Ok(DataSet::open(&name, data_dir)?);
         }
+        if self.text(data_dir)?.is_some() {
+            let message = format!("`{}` is text, not images: data info and data tokens show it", self.name);
+            return Err(UsageError(message).into());
+        }
         Ok(DataSet::open(&self.name, data_dir)?)
+    }
+
+    /// The text that is meant, if it is one.
+    fn text(&self, data_dir: Option<&Path>) -> Result<Option<Text>> {
+        if self.name == text::NAME {
+            return Ok(Some(Text::open(None, data_dir)?));
+        }
+        let path = Path::new(&self.name);
+        let is_text = is_path(&self.name, data_dir) && !import::are_pictures(path)?;
+        Ok(is_text.then(|| Text::open(Some(path), data_dir)).transpose()?)
     }
 }
 
@@ -163,6 +178,14 @@ mod tests {
                 .unwrap()
                 .contains("3 tokens, the bytes of UTF-8: [97, 195, 169]")
         );
+        let text = data(&["tokens", "--data", "text", "--example", "2", "--vocabulary", "400"]).unwrap();
+        assert!(text.contains("byte-pair encoding of 400 different ones") && text.contains("|"), "{text}");
+        let error = data(&["tokens", "--vocabulary", "400"]).unwrap_err().to_string();
+        assert!(error.contains("--data text"), "{error}");
+        let text = data(&["info", "--data", "text"]).unwrap();
+        assert!(text.contains("testament") && text.contains("In the beginning God created"), "{text}");
+        let error = data(&["show", "--data", "text"]).unwrap_err().to_string();
+        assert!(error.contains("is text, not images"), "{error}");
         assert!(data(&["tokens", "--patch", "3,4"]).unwrap_err().to_string().contains("divides 28x28"));
         assert!(data(&["tokens", "--example", "60000"]).is_err());
     }

@@ -57,13 +57,22 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     let rates: Vec<String> =
         args.rates.iter().map(|rate| format!("schedule.learning_rate={rate:?}")).collect();
     rates.iter().try_for_each(|rate| resolve(std::slice::from_ref(rate)).map(|_| ()))?;
+    let labels = match &args.labels[..] {
+        [] => {
+            let data =
+                TrainingData::load_for(&resolve(&[])?, common.data_dir.as_deref(), source.given.as_ref())?;
+            let there = data.facts.classes.len()..=data.train.len();
+            [10, 50, 100, 500, 1000].into_iter().filter(|number| there.contains(number)).collect()
+        }
+        asked => asked.to_vec(),
+    };
     let mut facts = None;
     let ways = ways(&args.ways, |way| {
         if PROBES.contains(&way) {
             return reader(&source, &resolve(&[])?, common).map(|_| ());
         }
         // Found out before anything is trained: whether there are so many labels.
-        let most = args.labels.iter().copied().max().unwrap_or_default();
+        let most = labels.iter().copied().max().unwrap_or_default();
         let run = resolve(&[format!("finetune.method={way}"), format!("data.labels={most}")])?;
         let known = match facts.take() {
             Some(known) => known,
@@ -93,7 +102,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
         features: None,
     };
     let mut done = Vec::new();
-    for &labels in &args.labels {
+    for &labels in &labels {
         for seed in 1..=args.seeds {
             for way in &ways {
                 if stop.load(Ordering::Relaxed) {
@@ -123,10 +132,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
                 };
                 cell.write(&cells)?;
                 if !common.quiet {
-                    eprintln!(
-                        "{way}, {labels} labels, seed {seed}: test accuracy {:.2} %",
-                        100.0 * cell.test
-                    );
+                    tell!("{way}, {labels} labels, seed {seed}: test accuracy {:.2} %", 100.0 * cell.test);
                 }
                 done.push(cell);
             }

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Import, common: &Common) -> Result<ExitCode> {
     };
     let (plan, figures) = place.run(take)?;
     if !common.quiet {
-        eprint!("{}", show::start(&file.from, &plan));
+        tell!("{}", show::start(&file.from, &plan).trim_end());
     }
     let mut out = std::io::stdout().lock();
     show::figures(&mut out, "test", &figures)?;

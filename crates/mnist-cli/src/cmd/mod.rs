@@ -71,6 +71,6 @@ fn likeliest(row: &[f32]) -> (usize, f32) {
 
 /// The end of a command that goes on where it was stopped when it is given again.
 fn interrupted() -> ExitCode {
-    eprintln!("stopped; the same command goes on");
+    tell!("stopped; the same command goes on");
     ExitCode::from(stop::INTERRUPTED)
 }

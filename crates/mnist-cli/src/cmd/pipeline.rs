@@ -11,6 +11,7 @@ use mnist_train::{
     plot::{Chart, Series},
     publish::read_evaluation,
     report::{self, Report},
+    run::Run,
     rundir::{RunDir, write_whole},
 };
 use serde::{Deserialize, Serialize};
@@ -72,8 +73,13 @@ impl Stage {
         plain(&self.name)?;
         let find = |name: &str| {
             let names: Vec<_> = before.iter().map(|stage| stage.name.as_str()).collect();
+            let names = if names.is_empty() {
+                "it is the first".into()
+            } else {
+                format!("only: {}", names.join(", "))
+            };
             let found = before.iter().find(|stage| stage.name == name);
-            found.ok_or_else(|| format!("there is no stage {name} before it, only: {}", names.join(", ")))
+            found.ok_or_else(|| format!("there is no stage {name} before it, {names}"))
         };
         if find(&self.name).is_ok() {
             return Err("there are two of this name".into());
@@ -104,11 +110,21 @@ pub(crate) fn run(args: &Pipeline, common: &Common) -> Result<ExitCode> {
     let plan = Plan::parse(&file.text)
         .map_err(|e| UsageError(format!("the pipeline {}: {e}", file.origin.display())))?;
     for stage in &plan.stage {
-        Recipe::find(&stage.recipe)?; // before hours of training, not after
+        // Before hours of training, not after, and before anything is written.
+        let recipe = Recipe::find(&stage.recipe)?;
+        let from = (!stage.from.is_empty()).then(|| format!("finetune.from='{}'", stage.from));
+        let sets = [&stage.set[..], &args.set, from.as_slice()].concat();
+        Run::resolve(Some((&recipe.text, &recipe.origin)), &sets)
+            .with_context(|| format!("stage {}", stage.name))?;
     }
     let name = args.name.clone().unwrap_or_else(|| format!("{}-seed{}", file.name, args.seed));
     let home = common.runs.join(name);
-    let text = toml::to_string(&Begun { seed: args.seed, set: &args.set, stage: &plan.stage })?;
+    let text = toml::to_string(&Begun {
+        seed: args.seed,
+        data: args.data.as_deref(),
+        set: &args.set,
+        stage: &plan.stage,
+    })?;
     fs::create_dir_all(&home).map_err(TrainError::io("make the directory", &home))?;
     let reason = " was begun with other stages, settings or another seed; choose another --name";
     belongs(&home, "pipeline.toml", &text, reason)?;
@@ -120,7 +136,7 @@ pub(crate) fn run(args: &Pipeline, common: &Common) -> Result<ExitCode> {
             return Ok(interrupted());
         }
         if !common.quiet {
-            eprintln!("stage {} of {}: {}", i + 1, plan.stage.len(), stage.name);
+            tell!("stage {} of {}: {}", i + 1, plan.stage.len(), stage.name);
         }
         let Some(done) = work(stage, args, &home, common)? else { return Ok(interrupted()) };
         runs.push(done);
@@ -132,6 +148,8 @@ pub(crate) fn run(args: &Pipeline, common: &Common) -> Result<ExitCode> {
 #[derive(Serialize)]
 struct Begun<'a> {
     seed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
     set: &'a [String],
     stage: &'a [Stage],
 }
@@ -144,7 +162,7 @@ fn work(stage: &Stage, args: &Pipeline, home: &Path, common: &Common) -> Result<
         // The report is what a training writes last.
         Ok(dir) if dir.report().exists() => {
             if !common.quiet {
-                eprintln!("{place}: done before");
+                tell!("{place}: done before");
             }
             return Ok(Some(dir));
         }

@@ -95,7 +95,7 @@ impl Job for Answers<'_> {
         if !args.text.is_empty() {
             let texts = Texts::of(saved, dir.path())?.read(&args.text)?;
             for Cut { text, tokens, read } in &texts.cut {
-                eprintln!(
+                tell!(
                     "warning: text {} has {tokens} tokens; its class is that of the first {read}, the model's context",
                     text + 1
                 );
@@ -118,7 +118,7 @@ impl Job for Answers<'_> {
                     }
                     Err(error) => {
                         failed = true;
-                        eprintln!("error: {error}");
+                        tell!("error: {error}");
                     }
                 }
             }
@@ -126,6 +126,17 @@ impl Job for Answers<'_> {
                 continue;
             }
             let loader = pictures.loader(pixels)?;
+            if let Some(values) = model.values(&loader, main)? {
+                finite(&values, dir)?;
+                for (path, value) in read.iter().zip(values) {
+                    if args.json {
+                        writeln!(out, "{}", serde_json::to_string(&Value { path, value })?)?;
+                    } else {
+                        writeln!(out, "{}: {value:.2}", path.display())?;
+                    }
+                }
+                continue;
+            }
             let found = self.probabilities(&*model, &loader, main)?;
             for (path, row) in read.iter().zip(found.chunks_exact(classes)) {
                 self.answer(&mut out, Ok(path), row)?;
@@ -133,6 +144,13 @@ impl Job for Answers<'_> {
         }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
+}
+
+/// The number that a picture shows, by regression.
+#[derive(Serialize)]
+struct Value<'a> {
+    path: &'a Path,
+    value: f32,
 }
 
 impl Answers<'_> {

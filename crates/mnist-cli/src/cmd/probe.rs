@@ -1,6 +1,6 @@
 //! `probe RUN`: how far classes can be told apart by a trained encoder's features as they are.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{collections::BTreeSet, io::Write, path::Path, process::ExitCode};
 
 use anyhow::Result;
 use mnist_train::{
@@ -26,6 +26,14 @@ pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
     let classes = read.facts.classes.len();
     let encode = Encode { dir: &dir, saved: &saved, read, data_dir: common.data_dir.as_deref() };
     let [train, valid, test] = place.run(encode)?;
+    let all = train.labels.len();
+    let numbers = match &args.labels[..] {
+        [] => [100, 1000, all].into_iter().filter(|&n| (classes..=all).contains(&n)).collect::<BTreeSet<_>>(),
+        asked => asked.iter().copied().collect(),
+    };
+    for &labels in &numbers {
+        train.drawn(labels, classes, 1)?; // before anything is said
+    }
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
@@ -34,9 +42,9 @@ pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
         train.width
     )?;
     writeln!(out, "{:>8}  {:>5}  {:<24} logistic regression", "labels", "seeds", "nearest neighbours")?;
-    for &labels in &args.labels {
+    for labels in numbers {
         // All labels are one draw.
-        let seeds = if labels == train.labels.len() { 1 } else { args.seeds };
+        let seeds = if labels == all { 1 } else { args.seeds };
         let (mut nearest, mut logistic) = (Vec::new(), Vec::new());
         for seed in 1..=seeds {
             let drawn = train.drawn(labels, classes, seed)?;

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Runs, common: &Common) -> Result<ExitCode> {
     for dir in RunDir::all(&common.runs)? {
         match row(&dir) {
             Ok(row) => rows.push(row),
-            Err(error) => eprintln!("warning: {}", crate::show::report(&error)),
+            Err(error) => tell!("warning: {}", crate::show::report(&error)),
         }
     }
     let mut out = std::io::stdout().lock();
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Runs, common: &Common) -> Result<ExitCode> {
 /// What was read, or nothing and a warning: one damaged file does not hide a run.
 fn or_warn<T: Default>(read: Result<T, TrainError>) -> T {
     read.unwrap_or_else(|error| {
-        eprintln!("warning: {error}");
+        tell!("warning: {error}");
         T::default()
     })
 }

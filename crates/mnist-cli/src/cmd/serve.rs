@@ -116,7 +116,7 @@ impl Job for Serving<'_> {
             .spawn(move || answer(listener, shared, &stop, &stopping))?;
         println!("http://{address}/");
         if !self.common.quiet {
-            eprintln!(
+            tell!(
                 "serving {}; Ctrl-C ends it",
                 self.runs.iter().map(Served::name).collect::<Vec<_>>().join(", ")
             );

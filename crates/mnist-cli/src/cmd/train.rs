@@ -5,10 +5,12 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::atomic::Ordering,
 };
 
 use anyhow::{Context, Result, anyhow};
 use mnist_data::{sources, text};
+use mnist_model::nets::NetSettings;
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
@@ -123,11 +125,24 @@ pub(in crate::cmd) fn settings(
     }
     sets.extend(args.net.iter().map(|net| format!("net={net}")));
     sets.extend(args.labels.map(|labels| format!("data.labels={labels}")));
+    // So many passes, not what a recipe makes of its steps.
+    sets.extend(args.epochs.map(|_| "steps=0".into()));
     sets.extend(args.set.iter().cloned());
     sets.extend(seed.map(|seed| format!("seed={seed}")));
     sets.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
     let recipe = recipe.map(|recipe| (recipe.text.as_str(), recipe.origin.as_path()));
-    Ok(Run::resolve_over(base, recipe, &sets)?)
+    let run = Run::resolve_over(base, recipe, &sets)?;
+    for set in &args.set {
+        let net = set.split_once('.').map(|(net, _)| net);
+        let known = net.filter(|net| NetSettings::TABLE.iter().any(|(name, _)| name == net));
+        if let Some(other) = known.filter(|net| *net != run.net) {
+            tracing::warn!(
+                "--set {set} changes nothing: the net is {}, not {other} (--net {other})",
+                run.net
+            );
+        }
+    }
+    Ok(run)
 }
 
 /// What `--data` sets, over the settings that a run starts from.
@@ -179,6 +194,12 @@ fn set_and_path(data: &str, common: &Common) -> Result<(String, Option<String>)>
 }
 
 fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Common) -> Result<ExitCode> {
+    // clap lets it pass beside a recipe, with which --resume would not go.
+    if args.checkpoint.is_some() {
+        return Err(
+            UsageError("--checkpoint is one of a run to go on with: say --resume RUN too".into()).into()
+        );
+    }
     let (recipe, mut run) = resolved(&args.chosen, args.seed, recipe, base, sets, common)?;
     let source = source_of(&run, common)?;
     if let Some(source) = &source {
@@ -190,17 +211,18 @@ fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Co
     let saved = begun(run, &data, source.as_ref(), place.name(), place.devices());
     // Settings that make no model are found before anything is written.
     registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
+    let name = args.name.as_deref().map(checked).transpose()?;
     if args.dry_run {
         return place.run(DryRun { saved: &saved });
     }
-    let name = match &args.name {
-        Some(name) => checked(name)?,
+    let name = match name {
+        Some(name) => name,
         None => free_name(&common.runs, &format!("{}-seed{}", recipe.name, saved.run.seed)),
     };
     if let Some(source) = &source {
         let plan = place.run(Start { saved: &saved, source })?;
         if !common.quiet {
-            eprint!("{}", show::start(&source.from, &plan));
+            tell!("{}", show::start(&source.from, &plan).trim_end());
         }
     }
     let (dir, lock) = RunDir::create(&common.runs.join(name), &saved)?;
@@ -337,9 +359,13 @@ fn train(
     common: &Common,
 ) -> Result<ExitCode> {
     if !common.quiet {
-        eprintln!(
+        tell!(
             "{} {}: {} ({}) on {}, {} training and {} validation {}, seed {}, backend {}",
-            if from.is_some() { "going on with" } else { "training" },
+            match &from {
+                Some(_) if dir.model().exists() => "trained before:",
+                Some(_) => "going on with",
+                None => "training",
+            },
             dir.path().display(),
             saved.run.objective,
             saved.net(),
@@ -360,13 +386,25 @@ fn train(
     let state = match outcome {
         Outcome::Finished(state) => state,
         Outcome::Interrupted { step } => {
-            let data =
-                common.data_dir.as_ref().map_or_else(String::new, |d| format!(" --data-dir {}", quoted(d)));
-            let run = quoted(dir.path());
-            eprintln!("stopped at step {step}; go on with: mnist-cli train --resume {run}{data}");
+            tell!("stopped at step {step}; go on with: mnist-cli train --resume {}", again(dir, common));
             return Ok(ExitCode::from(stop::INTERRUPTED));
         }
     };
+    if let (Some(best), true) = (&state.best, state.epochs_without_gain > 0) {
+        let (patience, last) = (saved.run.early_stopping.patience, state.step);
+        if patience > 0 && state.epochs_without_gain >= patience && !common.quiet {
+            tell!(
+                "stopped early at step {last}: no gain for {} epochs after epoch {}",
+                state.epochs_without_gain,
+                best.epoch
+            );
+        }
+    }
+    if stop.load(Ordering::Relaxed) {
+        let resume = again(dir, common);
+        tell!("trained, and stopped before the test; go on with: mnist-cli train --resume {resume}");
+        return Ok(ExitCode::from(stop::INTERRUPTED));
+    }
     let figures = place.run(Publish { dir, saved, data_dir: common.data_dir.as_deref() })?;
     let speed = read_end(&dir.timing()).map_or(0.0, |end| end.examples_per_second);
     writeln!(out, "trained in {:.1} s, {speed:.0} examples/s", state.train_seconds)?;
@@ -376,6 +414,16 @@ fn train(
     show::figures(&mut out, "test", &figures)?;
     writeln!(out, "{}", dir.report().display())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What has to follow `train --resume` to go on with a run from here.
+fn again(dir: &RunDir, common: &Common) -> String {
+    quoted(dir.path()) + &data_dir_again(common)
+}
+
+/// `--data-dir` as it was given, with a space before it.
+pub(in crate::cmd) fn data_dir_again(common: &Common) -> String {
+    common.data_dir.as_ref().map_or_else(String::new, |d| format!(" --data-dir {}", quoted(d)))
 }
 
 /// Where a device had no room, says which batch did not fit and which to try.

@@ -27,7 +27,7 @@ use mnist_train::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::train::{begun, data_sets, source_of, usual_recipe};
+use super::train::{begun, data_dir_again, data_sets, quoted, source_of, usual_recipe};
 use crate::{
     args::{Common, Tune, UsageError},
     device::{Compute, Job, Place},
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Tune, common: &Common) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     while trials.len() < search.trials {
         if limit.is_some_and(|limit| begun.elapsed() >= limit) {
-            eprintln!("time is up after {} of {} trials", trials.len(), search.trials);
+            tell!("time is up after {} of {} trials", trials.len(), search.trials);
             break;
         }
         let number = trials.len() + 1;
@@ -93,22 +93,28 @@ pub(crate) fn run(args: &Tune, common: &Common) -> Result<ExitCode> {
             place: place.name(),
         };
         let Some(trial) = place.run(attempt)? else {
-            let name = home.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-            eprintln!("stopped in trial {number}; go on with: mnist-cli tune --resume {name}");
+            let again = quoted(&home) + &data_dir_again(common);
+            tell!("stopped in trial {number}; go on with: mnist-cli tune --resume {again}");
             return Ok(ExitCode::from(stop::INTERRUPTED));
         };
         if !common.quiet {
-            eprintln!("{}", line(&trial));
+            tell!("{}", line(&trial));
         }
         trials.push(trial);
         let lines: Result<Vec<String>, _> = trials.iter().map(serde_json::to_string).collect();
         write_whole(&home.join("trials.jsonl"), (lines?.join("\n") + "\n").as_bytes())?;
     }
-    finish(&home, &search, &trials, &mut out)
+    finish(&home, &search, &trials, common, &mut out)
 }
 
 /// Table, picture and recipe of what was found.
-fn finish(home: &Path, search: &Search, trials: &[Trial], out: &mut impl Write) -> Result<ExitCode> {
+fn finish(
+    home: &Path,
+    search: &Search,
+    trials: &[Trial],
+    common: &Common,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
     let mut sorted: Vec<&Trial> = trials.iter().collect();
     sorted.sort_by(|a, b| {
         b.score().unwrap_or(f64::NEG_INFINITY).total_cmp(&a.score().unwrap_or(f64::NEG_INFINITY))
@@ -141,8 +147,7 @@ fn finish(home: &Path, search: &Search, trials: &[Trial], out: &mut impl Write) 
     };
     write_whole(&home.join("trials.png"), &plot::png(&[chart])?)?;
     let Some(best) = tune::best(trials) else {
-        eprintln!("no trial came to a score");
-        return Ok(ExitCode::FAILURE);
+        anyhow::bail!("no trial came to a score; {} says why", home.join("trials.jsonl").display());
     };
     let mut sets = search.set.clone();
     sets.extend(best.sets.iter().cloned());
@@ -155,7 +160,8 @@ fn finish(home: &Path, search: &Search, trials: &[Trial], out: &mut impl Write) 
     );
     let path = home.join("best.toml");
     write_whole(&path, (head + &text).as_bytes())?;
-    writeln!(out, "best: trial {}; train it with: mnist-cli train {}", best.number, path.display())?;
+    let train = quoted(&path) + &data_dir_again(common);
+    writeln!(out, "best: trial {}; train it with: mnist-cli train {train}", best.number)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -213,11 +219,17 @@ fn begin(args: &Tune, common: &Common) -> Result<(PathBuf, Search)> {
         trials: args.trials,
         seed: args.seed.unwrap_or(1),
     };
+    // As much as can be found out before the first trial, and before anything is written.
+    let start = source_of(&run, common)?;
+    let given = start.as_ref().and_then(|source| source.given.as_ref());
+    let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
+    registry::check(&run, &data.facts).map_err(TrainError::Settings)?;
     let home = common.runs.join(args.name.clone().unwrap_or_else(|| format!("tune-{}", recipe.name)));
     if home.join("search.json").exists() {
         return Err(UsageError(format!(
-            "{} is there already: go on with `tune --resume`, or choose another --name",
-            home.display()
+            "{} is there already: go on with `tune --resume {}`, or choose another --name",
+            home.display(),
+            quoted(&home)
         ))
         .into());
     }

@@ -20,6 +20,9 @@ use crate::{
 /// Most bytes of a line.
 const MOST_LINE: u64 = 1 << 20;
 
+/// Characters of a first line that are shown.
+const SHOWN: usize = 40;
+
 /// Reads it.
 pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Own> {
     let file = File::open(path).map_err(DataError::io("read", path))?;
@@ -36,9 +39,12 @@ pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Own> {
     };
     let wrong = |what: String, want: &str| DataError::malformed(path, "table", what, want);
     let header = next(1)?.unwrap_or_default();
+    let header = header.trim_start_matches('\u{feff}'); // a mark of the byte order, as spreadsheets write it
     let columns: Vec<&str> = header.split(',').map(|name| name.trim().trim_matches('"')).collect();
     let Some(label) = columns.iter().position(|name| name.eq_ignore_ascii_case("label")) else {
-        return Err(wrong("no column `label` in the first line".into(), "label,pixel0,pixel1,..."));
+        let begins: String = header.chars().take(SHOWN).collect();
+        let found = format!("no column `label` in the first line, `{begins}`");
+        return Err(wrong(found, "label,pixel0,pixel1,... with commas between"));
     };
     let values = columns.len() - 1;
     let channels = wanted.channels.unwrap_or(1);

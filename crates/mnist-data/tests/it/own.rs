@@ -168,8 +168,11 @@ fn a_table_is_read_as_kaggle_has_it() {
     let own = Own::read(&path, Wanted { test: 0.5, ..Wanted::default() }).unwrap();
     assert_eq!((own.classes.clone(), own.train.values()), (vec!["9".into(), "10".into()], 9));
     assert_eq!(own.train.len() + own.test.len(), 6);
+    fs::write(&path, format!("\u{feff}{head}{rows}\n")).unwrap();
+    let marked = Own::read(&path, Wanted { test: 0.5, ..Wanted::default() }).unwrap();
+    assert_eq!(marked.digest(), own.digest(), "a mark of the byte order is no part of a name");
     for (text, words) in [
-        ("a,b\n1,2\n".to_string(), "no column `label`"),
+        ("a;b\n1;2\n".to_string(), "no column `label` in the first line, `a;b`"),
         ("label,a,b\n1,2,3\n".into(), "2 numbers in a row"),
         (format!("{head}1,2,3\n"), "2 pixels and a label in line 2"),
         (format!("{head}{}1,1,2,3,4,5,6,7,8,256\n", row("1", 3)), "\"256\" in line 3"),

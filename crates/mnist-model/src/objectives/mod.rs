@@ -202,6 +202,12 @@ pub trait Objective<B: Backend>: Module<B> {
         None
     }
 
+    /// A number for each example, `[batch]`, for objectives that tell one.
+    fn values(&self, batch: On<Self::Input, B>) -> Option<Tensor<B, 1>> {
+        let _ = batch;
+        None
+    }
+
     /// Features of each example as its encoder gives them, `[batch, width]`, for objectives that have one.
     fn features(&self, batch: On<Self::Input, B>) -> Option<Tensor<B, 2>> {
         let _ = batch;

@@ -116,6 +116,10 @@ impl<B: Backend> Objective<B> for Regression<B> {
         means
     }
 
+    fn values(&self, batch: Batch<B>) -> Option<Tensor<B, 1>> {
+        Some(self.forward(batch.images))
+    }
+
     fn features(&self, batch: Batch<B>) -> Option<Tensor<B, 2>> {
         Some(self.encoded(batch.images))
     }

@@ -67,11 +67,9 @@ fn tell(bar: &ProgressBar, progress: &Progress) {
             bar.set_length(total.unwrap_or(*bytes));
             bar.set_position(*bytes);
         }
-        Progress::Kept { file } => bar.suspend(|| eprintln!("{file}: there already")),
-        Progress::Failed { file, from, reason } => {
-            bar.suspend(|| eprintln!("{file}: not from {from}: {reason}"))
-        }
-        Progress::Done { file, from } => bar.suspend(|| eprintln!("{file}: from {from}")),
+        Progress::Kept { file } => bar.suspend(|| tell!("{file}: there already")),
+        Progress::Failed { file, from, reason } => bar.suspend(|| tell!("{file}: not from {from}: {reason}")),
+        Progress::Done { file, from } => bar.suspend(|| tell!("{file}: from {from}")),
         _ => {}
     }
 }

@@ -143,8 +143,8 @@ pub(crate) fn kept(path: &Path, data_dir: Option<&Path>, quiet: bool) -> Result<
     if !quiet {
         let mut told = Vec::new();
         tell(&own, &mut told)?;
-        eprint!("{}", String::from_utf8_lossy(&told));
-        eprintln!("kept as the data set {name} in {}", dir.display());
+        tell!("{}", String::from_utf8_lossy(&told).trim_end());
+        tell!("kept as the data set {name} in {}", dir.display());
     }
     Ok(name)
 }

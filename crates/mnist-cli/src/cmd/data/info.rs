@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use mnist_data::{DataSet, LabelledImages, Split, Statistics, idx};
 use mnist_train::run::DataSettings;
 
-use super::{WhichSet, grouped, import::validates};
+use super::{WhichSet, grouped, import::validates, texts};
 
 /// Characters of the longest bar.
 const BAR: usize = 40;
@@ -28,6 +28,9 @@ pub(crate) struct Info {
 
 impl Info {
     pub(super) fn run(&self, data_dir: Option<&Path>, out: &mut impl Write) -> Result<()> {
+        if let Some(text) = self.set.text(data_dir)? {
+            return texts::info(&text, &self.set.name, self.example, out);
+        }
         let set = self.set.open(data_dir)?;
         let train = set.train()?;
         let statistics = Statistics::of(&train);

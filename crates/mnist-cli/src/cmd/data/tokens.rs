@@ -7,10 +7,10 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use mnist_data::{Binarise, Images, Key, Patches, Purpose, Split, Tokeniser, loader::Source as _};
+use mnist_data::{Binarise, Images, Key, Patches, Purpose, Split, loader::Source as _};
 use mnist_train::{run::DataSettings, token_data::TokenSettings};
 
-use super::{WhichSet, import::validates, picture::Tiles};
+use super::{WhichSet, import::validates, picture::Tiles, texts};
 use crate::args::UsageError;
 
 /// `data tokens`.
@@ -30,6 +30,9 @@ pub(crate) struct Tokens {
     /// Text to show as tokens instead
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["example", "patch", "codebook", "out"])]
     text: Option<String>,
+    /// Of text: byte-pair encoding of so many tokens, learned from the training split of --data [default: bytes]
+    #[arg(long, value_name = "N", conflicts_with_all = ["patch", "codebook", "out"])]
+    vocabulary: Option<usize>,
     /// Write the image, what the tokens are made of, and what they give back to this PNG file
     #[arg(long, value_name = "FILE.png")]
     out: Option<PathBuf>,
@@ -37,11 +40,21 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     pub(super) fn run(&self, data_dir: Option<&Path>, out: &mut impl Write) -> Result<()> {
-        if let Some(text) = &self.text {
-            let tokens = Tokeniser::Bytes.encode(text)?;
-            writeln!(out, "{} tokens, the bytes of UTF-8: {tokens:?}", tokens.len())?;
-            writeln!(out, "back: {}", Tokeniser::Bytes.decode(&tokens))?;
-            return Ok(());
+        let learned_from = match self.set.text(data_dir)? {
+            Some(text) => text.train,
+            // Words that are typed need no data, but to learn byte-pair encoding.
+            None if self.vocabulary.is_some() => {
+                bail!(UsageError(
+                    "--vocabulary learns from a text: say --data text, or name one of yours".into()
+                ))
+            }
+            None => Vec::new(),
+        };
+        if self.text.is_some() || !learned_from.is_empty() {
+            let passage = learned_from.get(self.example).map(|passage| passage.text.as_str());
+            let there_is_none = || UsageError(format!("there is no passage {}", self.example));
+            let text = self.text.as_deref().or(passage).ok_or_else(there_is_none)?;
+            return texts::tokens(text, &learned_from, self.vocabulary, out);
         }
         let set = self.set.open(data_dir)?;
         let images = Arc::new(set.train()?);
