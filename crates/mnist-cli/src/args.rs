@@ -455,7 +455,7 @@ pub(crate) struct Evaluate {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Write label, prediction and probabilities of each image
+    /// Write label, prediction and probabilities of each image, as numbers and names, and its file where that is kept
     #[arg(long, value_name = "FILE.csv")]
     pub predictions: Option<PathBuf>,
     /// Measure on the first N images only

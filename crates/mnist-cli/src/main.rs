@@ -22,6 +22,7 @@ mod stop;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mnist_data::DataError;
 use mnist_train::TrainError;
 
 use crate::args::{Args, Command};
@@ -90,6 +91,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
 fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<args::UsageError>()
+            || matches!(cause.downcast_ref(), Some(DataError::UnknownSet { .. } | DataError::Invalid { .. }))
             || matches!(
                 cause.downcast_ref(),
                 Some(TrainError::Settings(_) | TrainError::NoRun { .. } | TrainError::Exists { .. })

@@ -92,7 +92,7 @@ impl Progress {
                 (self.first_step, self.total, self.begun) = (step, total, Instant::now());
                 let from = if step > 0 { format!(", from step {step}") } else { String::new() };
                 self.say(&format!(
-                    "{parameters} trained values, {total} steps in {} epochs{from}",
+                    "{parameters} trainable parameters, {total} steps in {} epochs{from}",
                     self.epochs
                 ));
                 if self.compiling {

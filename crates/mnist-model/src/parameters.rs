@@ -36,7 +36,7 @@ pub fn parameters<B: Backend, M: Module<B>>(module: &M) -> Vec<Parameter> {
     list.found
 }
 
-/// Number of trained values in a module.
+/// Number of trainable parameters in a module.
 pub fn parameter_count<B: Backend, M: Module<B>>(module: &M) -> usize {
     parameters::<B, M>(module).iter().filter(|p| p.trained).map(Parameter::len).sum()
 }
@@ -52,7 +52,7 @@ pub fn summary<B: Backend, M: Module<B>>(module: &M) -> String {
         text += &format!("{:wide$}  {:>18}  {:>10}{note}\n", p.path, shape, p.len());
     }
     let total: usize = all.iter().filter(|p| p.trained).map(Parameter::len).sum();
-    text + &format!("{:wide$}  {:>18}  {total:>10}\n", "trained values", "")
+    text + &format!("{:wide$}  {:>18}  {total:>10}\n", "trainable parameters", "")
 }
 
 struct Lister {

@@ -1,5 +1,5 @@
 //! The dial of size: named sizes of a [`Transformer`](crate::transformer::Transformer), from 0.1 to 300 million
-//! trained values.
+//! trainable parameters.
 //!
 //! A size is named by what its layers hold, 12 * layers * width^2 and some thousands: embeddings, positions and heads
 //! come to it. Width and depth grow together, roughly as in ViT's table (Dosovitskiy et al. 2020, arXiv 2010.11929,
@@ -8,7 +8,7 @@
 /// What a size sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// What it is called: millions of trained values.
+    /// What it is called: millions of trainable parameters.
     pub name: &'static str,
     /// Length of a token's vector.
     pub width: usize,

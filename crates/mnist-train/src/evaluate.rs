@@ -209,6 +209,13 @@ pub(crate) fn seed<B: Backend>(i: usize, device: &B::Device) {
     B::seed(device, Key::new(0).named("measure").with(i as u64).seed());
 }
 
+/// Names of the files that a split's images were, if they are kept, in the split's order.
+pub fn files(data: &AnyLoader) -> Vec<String> {
+    let AnyLoader::Images(loader) = data else { return Vec::new() };
+    let file = |&i: &usize| loader.data().file(i).map(str::to_owned);
+    loader.indices().iter().map_while(file).collect()
+}
+
 /// Class probabilities for a whole split.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 //! last batch is short, and F1 has no batch mean at all.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io::{self, Write},
 };
@@ -180,27 +181,43 @@ impl Predictions {
         (1..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best })
     }
 
-    /// Writes `label,prediction,p0,p1,...` and one line an example.
+    /// Writes `label,prediction,p0,p1,...,label_name,prediction_name` and, where there are `files`, `file`; one line an
+    /// example.
     ///
     /// Each probability has the digits that bring back the same number both as `f32` and as
     /// `f64`, so that a program that reads the file in double precision gets our figures.
     ///
     /// # Errors
     /// Those of `w`.
-    pub fn to_csv(&self, w: &mut impl Write) -> io::Result<()> {
+    pub fn to_csv(&self, w: &mut impl Write, classes: &[String], files: &[String]) -> io::Result<()> {
         write!(w, "label,prediction")?;
         for class in 0..self.classes {
             write!(w, ",p{class}")?;
         }
-        writeln!(w)?;
+        writeln!(w, ",label_name,prediction_name{}", if files.is_empty() { "" } else { ",file" })?;
         for (i, label) in self.labels.iter().enumerate() {
             write!(w, "{label},{}", self.predicted(i))?;
             for &p in self.row(i) {
                 write!(w, ",{:?}", f64::from(p))?;
             }
+            for class in [*label, self.predicted(i)] {
+                write!(w, ",{}", cell(classes.get(class).map_or("", String::as_str)))?;
+            }
+            if !files.is_empty() {
+                write!(w, ",{}", cell(files.get(i).map_or("", String::as_str)))?;
+            }
             writeln!(w)?;
         }
         Ok(())
+    }
+}
+
+/// A text as a cell of a table with commas (RFC 4180).
+fn cell(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\"")).into()
+    } else {
+        text.into()
     }
 }
 

@@ -630,7 +630,7 @@ macro_rules! objectives {
 
 objectives! {
     "classify": ClassifyConfig, "classification: an encoder, a linear head, cross-entropy";
-    "classify-tokens": ClassifyTokensConfig, "classification of token sequences: the testament of a verse";
+    "classify-tokens": ClassifyTokensConfig, "classification of token sequences: of texts and of images as tokens";
     "label-sequence": LabelSequenceConfig, "a class for each token: the punctuation of a text, the digits of a strip";
     "regression": RegressionConfig, "the value of a digit as a number: an encoder, one unit, squared error";
     "autoencoder": AutoencoderConfig, "an image through a narrow code and back, denoising if asked for";

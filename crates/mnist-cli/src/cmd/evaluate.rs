@@ -7,7 +7,7 @@ use mnist_data::HostBatch;
 use mnist_train::{
     TrainError,
     data::{AnyLoader, Kind},
-    evaluate::{SplitName, load_split},
+    evaluate::{SplitName, files, load_split},
     figures::{Figures, Scores},
     judge::judge,
     metrics::Predictions,
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Evaluate, common: &Common) -> Result<ExitCode> {
         return Err(UsageError(message).into());
     }
     let measure = Measure { dir: &dir, saved: &saved, read, split, data_dir, first, samples, judge };
-    let (figures, found) = place.run(measure)?;
+    let (figures, found, files) = place.run(measure)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&figures)?)?;
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Evaluate, common: &Common) -> Result<ExitCode> {
             );
         };
         let mut csv = Vec::new();
-        found.to_csv(&mut csv)?;
+        found.to_csv(&mut csv, &read.facts.classes, &files)?;
         // A pipe or a device is written to; a file is replaced as a whole.
         let special = std::fs::metadata(path).is_ok_and(|target| !target.is_file());
         if special {
@@ -94,7 +94,8 @@ struct Measure<'a> {
 }
 
 impl Job for Measure<'_> {
-    type Output = (Figures, Option<Predictions>);
+    /// Figures, and where it classifies what it said of each example, and these examples' files.
+    type Output = (Figures, Option<Predictions>, Vec<String>);
 
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
         let model = load_model::<B>(self.dir, self.saved, main)?;
@@ -125,7 +126,7 @@ impl Job for Measure<'_> {
                 scores.extend(found);
             }
         }
-        Ok((figures, found))
+        Ok((figures, found, files(&data)))
     }
 }
 

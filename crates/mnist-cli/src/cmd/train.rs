@@ -181,6 +181,10 @@ pub(in crate::cmd) fn reading(
 /// The data set that `--data` means, and the path of a text of one's own; pictures are imported.
 fn set_and_path(data: &str, common: &Common) -> Result<(String, Option<String>)> {
     if !is_path(data, common.data_dir.as_deref()) {
+        // No set has a name like a file's.
+        if [".txt", ".csv"].iter().any(|end| data.ends_with(end)) {
+            return Err(UsageError(format!("--data {data}: there is no such file")).into());
+        }
         return Ok((data.into(), None));
     }
     if import::are_pictures(Path::new(data))? {
@@ -369,7 +373,7 @@ fn train(
             dir.path().display(),
             saved.run.objective,
             saved.net(),
-            saved.run.data.name,
+            if saved.run.data.path.is_empty() { &saved.run.data.name } else { &saved.run.data.path },
             data.train.len(),
             data.valid.len(),
             data.train.kind(),
@@ -409,7 +413,11 @@ fn train(
     let speed = read_end(&dir.timing()).map_or(0.0, |end| end.examples_per_second);
     writeln!(out, "trained in {:.1} s, {speed:.0} examples/s", state.train_seconds)?;
     if let Some(best) = &state.best {
-        writeln!(out, "chosen by validation: epoch {}, {:.4}", best.epoch, best.score)?;
+        let by = registry::chosen_by(&saved.run)?;
+        if by.says_something() {
+            let score = by.score.replace('_', " ");
+            writeln!(out, "chosen by validation: epoch {}, {score} {:.4}", best.epoch, best.score)?;
+        }
     }
     show::figures(&mut out, "test", &figures)?;
     writeln!(out, "{}", dir.report().display())?;

@@ -306,6 +306,13 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
         (&["train", "--devices", "first"], "--devices"),
         (&["train", "--resume", "nothing"], "is not a run: looked for run.toml in"),
         (&["train", "--resume", "a", "--seed", "3"], "--seed"),
+        (&["train", "mlp", "--checkpoint", "step-1"], "say --resume RUN too"),
+        (&["train", "--name", "a\u{1b}[31m", "--dry-run"], "nothing that cannot be seen"),
+        (&["train", "--data", "notes.txt"], "there is no such file"),
+        (&["train", "--set", "objective=contrastive"], "nothing in [augment] distorts"),
+        (&["tune", "mlp", "--set", "data.limit=5"], "batch_size is"),
+        (&["pipeline", "pipeline-quick", "--set", "data.lmit=200"], "data.lmit"),
+        (&["probe", "a", "--labels", "0"], "1 or more"),
         (&["evaluate", "nothing"], "is not a run"),
         (&["predict", "nothing"], "IMAGE"),
         (&["completions", "tcsh"], "bash"),
@@ -324,7 +331,36 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
     home.train("a");
     assert!(home.fails(2, &[&["train", "--name", "a"], SMALL].concat()).contains("exists already"));
     assert!(home.ok(&["completions", "bash"]).contains("mnist-cli"));
-    assert!(home.ok(&["train", "--dry-run"]).contains("trained values"));
+    assert!(home.ok(&["train", "--dry-run"]).contains("trainable parameters"));
+    let output = home.run(&["train", "--dry-run", "--set", "mlp.hidden=[9]"]);
+    assert!(stderr(&output).contains("changes nothing: the net is cnn, not mlp"), "{}", stderr(&output));
+}
+
+/// `2>&1 | head -1` closes it; nothing of a training is lost for that.
+#[test]
+fn nobody_has_to_read_what_is_said() {
+    let home = Home::new();
+    // At such a rate nothing is gained.
+    let sets = ["net=mlp", "data.limit=2000", "early_stopping.patience=1", "schedule.learning_rate=1e-12"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let train = [&["train", "--name", "a", "--epochs", "9"], &sets[..]].concat();
+    let mut child = home.command(&train).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
+    // What is done is said again and not done again.
+    let output = home.run(&["train", "--resume", "a"]);
+    assert!(stderr(&output).starts_with("trained before: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("stopped early at step "), "{}", stderr(&output));
+
+    let small = ["--set", "net=mlp", "--set", "data.limit=500", "--epochs", "1", "--quiet", "--name", "r"];
+    let found = home.ok(&[&["train", "regression"], &small[..]].concat());
+    assert!(found.contains("chosen by validation: epoch 1, squared error"), "{found}");
+    let picture = home.0.path().join("one.png");
+    let ink = |x: u32, _| image::Luma([if (13..16).contains(&x) { 0 } else { 255 }]);
+    image::GrayImage::from_fn(28, 28, ink).save(&picture).unwrap();
+    let found = home.ok(&["predict", "r", "--json", picture.to_str().unwrap()]);
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert!(found["value"].as_f64().is_some_and(f64::is_finite), "{found}");
 }
 
 /// Of the MLP 784-32-10: 784 * 32 + 32 + 32 * 10 + 10 values; forward 2 * 64 * (784 * 32 + 32 * 10) multiplications and

@@ -217,13 +217,19 @@ fn answers_of_one_example_are_no_draws_of_their_own() {
 #[test]
 fn csv_brings_back_each_number() {
     let (p, labels) = generated();
-    let mut p = Predictions::new(10, p, labels).unwrap();
+    let mut p = Predictions::new(10, p, labels.clone()).unwrap();
     p.probabilities[..10].copy_from_slice(&[1.0, 1e-30, 0., 0., 0., 0., 0., 0., 0., f32::MIN_POSITIVE]);
     let mut text = Vec::new();
-    p.to_csv(&mut text).unwrap();
+    let mut names = names(10);
+    names[7] = "seven, \"7\"".into();
+    let files: Vec<String> = (0..labels.len()).map(|i| format!("{i}.png")).collect();
+    p.to_csv(&mut text, &names, &files).unwrap();
     let text = String::from_utf8(text).unwrap();
     let mut lines = text.lines();
-    assert_eq!(lines.next(), Some("label,prediction,p0,p1,p2,p3,p4,p5,p6,p7,p8,p9"));
+    assert_eq!(
+        lines.next(),
+        Some("label,prediction,p0,p1,p2,p3,p4,p5,p6,p7,p8,p9,label_name,prediction_name,file")
+    );
     for (i, line) in lines.by_ref().enumerate() {
         let cells: Vec<&str> = line.split(',').collect();
         assert_eq!(cells[0], p.labels[i].to_string());
@@ -234,6 +240,7 @@ fn csv_brings_back_each_number() {
         }
     }
     assert_eq!(text.lines().count(), 501);
+    assert!(text.contains(r#","seven, ""7""","#) && text.ends_with(",499.png\n"));
 }
 
 #[test]
