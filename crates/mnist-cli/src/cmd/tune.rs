@@ -183,7 +183,9 @@ fn begin(args: &Tune, common: &Common) -> Result<(PathBuf, Search)> {
     let mut recipe = Recipe::find(args.recipe.as_deref().unwrap_or(otherwise))?;
     let mut base = source.as_ref().map(Source::defaults).transpose()?.unwrap_or_default();
     let data = args.data.as_ref().map(|data| data_sets(data, &mut base, common)).transpose()?;
-    let mut set = [data.unwrap_or_default(), args.set.clone()].concat();
+    // So many passes, not what a recipe makes of its steps.
+    let passes: Vec<String> = args.epochs.map(|_| "steps=0".into()).into_iter().collect();
+    let mut set = [data.unwrap_or_default(), passes, args.set.clone()].concat();
     set.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
     if let Some(source) = &source {
         // What it starts from is part of the recipe from here on.
