@@ -20,8 +20,8 @@ fn small(net: &str) -> Vec<&'static str> {
         "mlp" => &["mlp.hidden=[24, 16]", "mlp.dropout=0.2"],
         "cnn" => &["cnn.channels=[4, 6]", "cnn.kernels=[3, 3]", "cnn.width=16", "cnn.dropout=0.2"],
         "resnet18" => &["resnet18.width=4", "resnet18.channels=1"],
-        "resnet34" => &["resnet34.width=2"],
-        "resnet50" => &["resnet50.width=2"],
+        "resnet34" => &["resnet34.width=4"],
+        "resnet50" => &["resnet50.width=4"],
         "resnet" => &["resnet.width=4", "resnet.blocks=[1, 1]"],
         "vit" => &[
             "vit.layers=2",

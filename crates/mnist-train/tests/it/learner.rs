@@ -23,20 +23,21 @@ fn everything_in_the_tables_learns_64_images_and_reloads_bit_equal() {
                     "resnet.width=8",
                     "resnet.blocks=[1, 1, 1]",
                     "schedule.learning_rate=0.02",
-                    "epochs=30",
+                    "steps=120",
+                    "epochs=2",
                 ]);
             }
             if net == "net=resnet18" {
-                sets.extend(["resnet18.width=8", "schedule.learning_rate=0.02", "epochs=30"]);
+                sets.extend(["resnet18.width=8", "schedule.learning_rate=0.02", "steps=120", "epochs=2"]);
             }
             if net == "net=resnet34" {
-                sets.extend(["resnet34.width=4", "schedule.learning_rate=0.02", "epochs=30"]);
+                sets.extend(["resnet34.width=4", "schedule.learning_rate=0.02", "steps=120", "epochs=2"]);
             }
             if net == "net=resnet50" {
-                sets.extend(["resnet50.width=4", "schedule.learning_rate=0.01", "epochs=40"]);
+                sets.extend(["resnet50.width=4", "schedule.learning_rate=0.01", "steps=160", "epochs=2"]);
             }
             if net == "net=vit" {
-                sets.extend(["vit.layers=2", "schedule.learning_rate=0.003", "epochs=40"]);
+                sets.extend(["vit.layers=2", "schedule.learning_rate=0.003", "steps=160", "epochs=2"]);
             }
             if objective == "objective=fixmatch" {
                 sets.extend(["data.labels=32", "fixmatch.labelled=8"]);
