@@ -525,7 +525,15 @@ impl Job for Start<'_> {
     type Output = Plan;
 
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Plan> {
-        let parameters = registry::trained::<B>(&self.saved.run, &self.saved.facts, main)?;
+        let run = &self.saved.run;
+        let parameters = registry::trained::<B>(run, &self.saved.facts, main)?;
+        if run.finetune.method == Method::Lora && !parameters.iter().any(|p| p.path.contains(".lora.")) {
+            let objective = &run.objective;
+            let message = format!(
+                "--method lora is for classifiers; the objective {objective} has nothing of low rank"
+            );
+            return Err(UsageError(message).into());
+        }
         Ok(self.source.plan(&parameters)?)
     }
 }

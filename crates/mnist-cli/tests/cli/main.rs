@@ -309,7 +309,7 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
         (&["train", "mlp", "--checkpoint", "step-1"], "say --resume RUN too"),
         (&["train", "--name", "a\u{1b}[31m", "--dry-run"], "nothing that cannot be seen"),
         (&["train", "--data", "notes.txt"], "there is no such file"),
-        (&["train", "--set", "objective=contrastive"], "nothing in [augment] distorts"),
+        (&["pretrain", "contrastive", "autoencoder"], "nothing in [augment] distorts"),
         (&["tune", "mlp", "--set", "data.limit=5"], "batch_size is"),
         (&["pipeline", "pipeline-quick", "--set", "data.lmit=200"], "data.lmit"),
         (&["probe", "a", "--labels", "0"], "1 or more"),
@@ -564,6 +564,9 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     assert!(error.contains("other settings"), "{error}");
     let error = stderr(&home.run(&["probe", "p"]));
     assert!(error.contains("has a class at each place"), "{error}");
+    let further = ["finetune", "--from", "m", "masked-text", "--data", "text", "--method", "lora"];
+    let error = home.fails(2, &[&further[..], &["--set", "data.limit=2000"]].concat());
+    assert!(error.contains("--method lora is for classifiers"), "{error}");
     let error = home.fails(2, &["compare", "p", "p"]);
     assert!(error.contains("the run p tells a class at each place"), "{error}");
 
