@@ -265,8 +265,7 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(crate) fn plain(name: &str) -> Result<String, String> {
     let plain =
         std::path::Path::new(name).file_name().is_some_and(|last| last == name) && !name.starts_with('.');
-    let plain = plain && !name.contains(char::is_control);
-    if plain {
+    if plain && !name.contains(char::is_control) {
         Ok(name.into())
     } else {
         Err(format!("{name:?} is not a plain name: no slashes, no dot in front, nothing that cannot be seen"))
@@ -400,7 +399,7 @@ pub(crate) struct FewLabels {
     pub seeds: u64,
     /// What is compared [default: scratch, full, head, lora, knn, logistic, those that the net can]
     #[arg(long, value_name = "WAY,...", value_delimiter = ',',
-          value_parser = ["scratch", "full", "head", "gradual", "layer-decay", "lora", "bias", "knn", "logistic"])]
+          value_parser = PossibleValuesParser::new(["scratch"].into_iter().chain(METHODS).chain(["knn", "logistic"])))]
     pub ways: Vec<String>,
     /// Learning rates that every training is done with, scratch too; validation picks one for each cell of the table
     /// [default: the recipe's alone]

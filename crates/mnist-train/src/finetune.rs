@@ -197,7 +197,8 @@ pub(crate) fn inside(path: &str) -> &str {
     }
 }
 
-fn is_adapter(path: &str) -> bool {
+/// Whether a tensor is learned beside a frozen layer's (LoRA).
+pub fn is_adapter(path: &str) -> bool {
     path.contains(".lora.")
 }
 

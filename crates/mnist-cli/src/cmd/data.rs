@@ -53,7 +53,7 @@ impl WhichSet {
             let name = import::kept(Path::new(&self.name), data_dir, true)?;
             return Ok(DataSet::open(&name, data_dir)?);
         }
-        if self.text(data_dir)?.is_some() {
+        if self.is_text(data_dir)? {
             let message = format!("`{}` is text, not images: data info and data tokens show it", self.name);
             return Err(UsageError(message).into());
         }
@@ -62,12 +62,14 @@ impl WhichSet {
 
     /// The text that is meant, if it is one.
     fn text(&self, data_dir: Option<&Path>) -> Result<Option<Text>> {
-        if self.name == text::NAME {
-            return Ok(Some(Text::open(None, data_dir)?));
-        }
-        let path = Path::new(&self.name);
-        let is_text = is_path(&self.name, data_dir) && !import::are_pictures(path)?;
-        Ok(is_text.then(|| Text::open(Some(path), data_dir)).transpose()?)
+        let own = (self.name != text::NAME).then_some(Path::new(&self.name));
+        let is_text = self.is_text(data_dir)?;
+        Ok(is_text.then(|| Text::open(own, data_dir)).transpose()?)
+    }
+
+    fn is_text(&self, data_dir: Option<&Path>) -> Result<bool> {
+        let own = is_path(&self.name, data_dir);
+        Ok(self.name == text::NAME || own && !import::are_pictures(Path::new(&self.name))?)
     }
 }
 

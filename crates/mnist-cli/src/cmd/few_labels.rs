@@ -192,8 +192,8 @@ struct Bench<'a> {
     stop: &'a AtomicBool,
     place: &'a Place,
     common: &'a Common,
-    /// Those of the source's encoder, once they were asked for.
-    features: Option<[Features; 3]>,
+    /// Those of the source's encoder, once they were asked for, and how many classes they are of.
+    features: Option<([Features; 3], usize)>,
 }
 
 impl Bench<'_> {
@@ -257,15 +257,17 @@ impl Bench<'_> {
 
     /// A probe of the encoder's features, which are computed once.
     fn probed(&mut self, way: &str, run: &Run, labels: usize, seed: u64) -> Result<Cell> {
-        let (dir, saved, read) = reader(self.source, run, self.common)?;
-        let data_dir = self.common.data_dir.as_deref();
-        let encode = Encode { dir: &dir, saved, read: &read, data_dir };
-        let features = match self.features.take() {
-            Some(features) => features,
-            None => self.place.run(encode)?,
+        let known = match self.features.take() {
+            Some(known) => known,
+            None => {
+                let (dir, saved, read) = reader(self.source, run, self.common)?;
+                let data_dir = self.common.data_dir.as_deref();
+                let encode = Encode { dir: &dir, saved, read: &read, data_dir };
+                (self.place.run(encode)?, read.facts.classes.len())
+            }
         };
-        let [train, valid, test] = self.features.insert(features);
-        let classes = read.facts.classes.len();
+        let ([train, valid, test], classes) = self.features.insert(known);
+        let classes = *classes;
         let drawn = train.drawn(labels, classes, seed).context("the labels of a probe")?;
         let splits = Splits { train: &drawn, valid, test };
         let found =

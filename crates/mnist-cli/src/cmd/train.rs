@@ -15,7 +15,7 @@ use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
     evaluate::on_other_data,
-    finetune::{Method, Plan, Source},
+    finetune::{Method, Plan, Source, is_adapter},
     learner::{Outcome, Session},
     log::read_end,
     publish, registry,
@@ -394,15 +394,14 @@ fn train(
             return Ok(ExitCode::from(stop::INTERRUPTED));
         }
     };
-    if let (Some(best), true) = (&state.best, state.epochs_without_gain > 0) {
-        let (patience, last) = (saved.run.early_stopping.patience, state.step);
-        if patience > 0 && state.epochs_without_gain >= patience && !common.quiet {
-            tell!(
-                "stopped early at step {last}: no gain for {} epochs after epoch {}",
-                state.epochs_without_gain,
-                best.epoch
-            );
-        }
+    let (patience, without) = (saved.run.early_stopping.patience, state.epochs_without_gain);
+    if let Some(best) = &state.best
+        && patience > 0
+        && without >= patience
+        && !common.quiet
+    {
+        let (last, epoch) = (state.step, best.epoch);
+        tell!("stopped early at step {last}: no gain for {without} epochs after epoch {epoch}");
     }
     if stop.load(Ordering::Relaxed) {
         let resume = again(dir, common);
@@ -527,7 +526,7 @@ impl Job for Start<'_> {
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Plan> {
         let run = &self.saved.run;
         let parameters = registry::trained::<B>(run, &self.saved.facts, main)?;
-        if run.finetune.method == Method::Lora && !parameters.iter().any(|p| p.path.contains(".lora.")) {
+        if run.finetune.method == Method::Lora && !parameters.iter().any(|p| is_adapter(&p.path)) {
             let objective = &run.objective;
             let message = format!(
                 "--method lora is for classifiers; the objective {objective} has nothing of low rank"

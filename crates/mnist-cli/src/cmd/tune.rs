@@ -222,8 +222,8 @@ fn begin(args: &Tune, common: &Common) -> Result<(PathBuf, Search)> {
         seed: args.seed.unwrap_or(1),
     };
     // As much as can be found out before the first trial, and before anything is written.
-    let start = source_of(&run, common)?;
-    let given = start.as_ref().and_then(|source| source.given.as_ref());
+    let source = source.map_or_else(|| source_of(&run, common), |source| Ok(Some(source)))?;
+    let given = source.as_ref().and_then(|source| source.given.as_ref());
     let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
     registry::check(&run, &data.facts).map_err(TrainError::Settings)?;
     let home = common.runs.join(args.name.clone().unwrap_or_else(|| format!("tune-{}", recipe.name)));

@@ -77,17 +77,20 @@ pub struct Resnet<B: Backend> {
 
 impl<B: Backend> Encoder<B> for Resnet<B> {
     fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
-        let mut x = self.norm.forward_relu(self.stem.forward(images)); // [batch, width, 28, 28]
-        for block in &self.blocks {
-            x = block.forward(x); // [batch, channels, height, width]
-        }
-        let [batch, channels, height, width] = x.dims();
-        x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels]) // [batch, 8 * width]
+        let x = self.norm.forward_relu(self.stem.forward(images)); // [batch, width, 28, 28]
+        pooled(&self.blocks, x) // [batch, 8 * width]
     }
 
     fn width(&self) -> usize {
         self.width
     }
+}
+
+/// What comes out of blocks, `[batch, channels]` as means over all pixels.
+pub(super) fn pooled<B: Backend>(blocks: &[Block<B>], x: Tensor<B, 4>) -> Tensor<B, 2> {
+    let x = blocks.iter().fold(x, |x, block| block.forward(x)); // [batch, channels, height, width]
+    let [batch, channels, height, width] = x.dims();
+    x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
 }
 
 /// Convolutions and a shortcut around them.

@@ -12,7 +12,10 @@ use burn::{
 use mnist_data::ImageSize;
 use serde::{Deserialize, Serialize};
 
-use super::{Encoder, at_least_one, not_absurd, resnet::Block};
+use super::{
+    Encoder, at_least_one, not_absurd,
+    resnet::{Block, pooled},
+};
 use crate::blocks::{BatchNorm, Conv, batch_norm, conv2d};
 
 /// Stages, each with twice the channels of the one before.
@@ -149,12 +152,8 @@ impl<B: Backend> Encoder<B> for Torchvision<B> {
         let [_batch, channels, ..] = images.dims();
         let images = if channels < wanted { images.repeat_dim(1, wanted) } else { images };
         let x = self.norm.forward_relu(self.stem.forward(images)); // [batch, width, height / 2, width / 2]
-        let mut x = max_pool2d(x, [3, 3], [2, 2], [1, 1], [1, 1], false); // [batch, width, height / 4, width / 4]
-        for block in &self.blocks {
-            x = block.forward(x); // [batch, channels, height, width]
-        }
-        let [batch, channels, height, width] = x.dims();
-        x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
+        let x = max_pool2d(x, [3, 3], [2, 2], [1, 1], [1, 1], false); // [batch, width, height / 4, width / 4]
+        pooled(&self.blocks, x)
     }
 
     fn width(&self) -> usize {
