@@ -39,10 +39,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     look(&driver, args.program.clone())
 }
 
-/// As [`run`]; on a machine without a Chromium that can be installed only says so.
+/// As [`run`]; on a machine without a Chromium that can be installed only says so, unless it is GitHub's.
 pub(crate) fn where_possible() -> Result<()> {
     match driver() {
         Ok(driver) => look(&driver, None),
+        Err(error) if workspace::on_github() => Err(error),
         Err(error) => {
             println!("left out, for there is no browser here: {error:#}");
             Ok(())

@@ -50,10 +50,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     compare(&environment(args)?, args.torch, args.program.clone())
 }
 
-/// As [`run`] without PyTorch; on a machine where its packages cannot be installed only says so.
+/// As [`run`] without PyTorch; on a machine where its packages cannot be installed only says so, unless it is GitHub's.
 pub(crate) fn where_possible() -> Result<()> {
     match environment(&Args { torch: false, python: "python3".into(), program: None }) {
         Ok(python) => compare(&python, false, None),
+        Err(error) if workspace::on_github() => Err(error),
         Err(error) => {
             println!(
                 "left out, for the Python packages that read our files cannot be installed here: {error:#}"

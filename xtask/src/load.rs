@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use image::{GrayImage, Luma};
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
@@ -27,6 +27,10 @@ const CONNECTIONS: usize = 32;
 const HOSTILE: usize = 16;
 /// By how much memory may have grown at the end of that, beyond what it was in its first quarter.
 const GROWTH: u64 = 32 << 20;
+
+/// Share of the rate that ready pixels have to reach, and the slowest answer to 99 in 100 of them, milliseconds.
+const LEAST_SHARE: f64 = 0.99;
+const MOST_P99: f64 = 50.0;
 
 /// Options of `cargo xtask load`.
 #[derive(clap::Args)]
@@ -66,7 +70,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "{:<28} {:>9} {:>8} {:>8} {:>8} {:>8} {:>7}",
         "request", "answers/s", "p50 ms", "p99 ms", "p99.9 ms", "most ms", "errors"
     );
-    for kind in [pixels()?, drawing()?] {
+    let mut short = Vec::new();
+    for (kind, has_to) in [(pixels()?, true), (drawing()?, false)] {
         let (rate, mut latencies, errors) = measure(server.address, &kind, args)?;
         latencies.sort();
         let at = |share: f64| {
@@ -83,8 +88,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             at(0.999),
             at(1.0)
         );
+        if has_to && (rate < LEAST_SHARE * f64::from(args.rate) || at(0.99) > MOST_P99 || errors > 0) {
+            short.push(kind.name);
+        }
     }
-    attack(&mut server, args)
+    attack(&mut server, args)?;
+    ensure!(
+        short.is_empty(),
+        "{}: less than {} % of the rate that was due, more than {MOST_P99} ms at the 99th percentile, or errors",
+        short.join(", "),
+        100.0 * LEAST_SHARE
+    );
+    Ok(())
 }
 
 /// 28x28 pixels as JSON.

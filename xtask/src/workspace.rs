@@ -49,6 +49,11 @@ pub(crate) fn metadata() -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")
 }
 
+/// Whether this is a machine of GitHub's, on which all that CI needs can be installed.
+pub(crate) fn on_github() -> bool {
+    std::env::var_os("GITHUB_ACTIONS").is_some()
+}
+
 /// Cargo's build directory, which `CARGO_TARGET_DIR` and configuration can move.
 pub(crate) fn target_directory() -> Result<PathBuf> {
     let metadata = metadata()?;

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{
-    Parser, Subcommand, ValueEnum,
+    CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
     builder::{PossibleValue, PossibleValuesParser, Styles},
 };
 
@@ -21,6 +21,23 @@ pub(crate) struct Args {
     pub command: Command,
 }
 
+impl Args {
+    /// What was typed; ends the program if it cannot be read.
+    pub(crate) fn read() -> Self {
+        let typed = with_negative_numbers(Self::command()).get_matches();
+        Self::from_arg_matches(&typed).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// A value like -1 is taken for one, and told to be out of range, not for an option that nobody knows.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes = |arg: clap::Arg| {
+        let values = arg.get_action().takes_values();
+        arg.allow_negative_numbers(values)
+    };
+    command.mut_args(takes).mut_subcommands(with_negative_numbers)
+}
+
 /// Options of every command.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Options of every command")]
@@ -28,7 +45,7 @@ pub(crate) struct Common {
     /// Directory of the runs
     #[arg(long, global = true, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,
-    /// Directory of the data (else MNIST_DATA_DIR, the repository's datasets/, the user's cache)
+    /// Directory of the data (else MNIST_DATA_DIR, the repository's datasets/, the user's cache, /usr/share/datasets)
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Backend to compute on, among those compiled in
@@ -81,6 +98,8 @@ pub(crate) enum Command {
     Predict(Predict),
     /// List the runs with their figures
     Runs(Runs),
+    /// List the built-in recipes, or print one
+    Recipes(Recipes),
     /// Draw digits in the browser and see what models say of them and make; the same as an interface for programs
     Serve(Serve),
     /// Look at the data, check and fetch it
@@ -104,7 +123,7 @@ pub(crate) enum Command {
 /// A recipe and what is changed of it.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct Chosen {
-    /// A recipe: a file, or the name of a built-in one (default, mlp, record, tiny, ...)
+    /// A recipe: a file, or the name of a built-in one (default, mlp, record, tiny, ...; `recipes` lists them)
     pub recipe: Option<String>,
     /// Data set, or for objectives on tokens `text`, a UTF-8 file or a folder of .txt files [default: the recipe's]
     #[arg(long, value_name = "NAME|PATH")]
@@ -248,7 +267,7 @@ pub(crate) struct Tune {
 }
 
 /// A value by the name that settings give it.
-fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(crate) fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(serde_json::Value::String(text.into())).map_err(|e| e.to_string())
 }
 
@@ -304,6 +323,9 @@ pub(crate) struct Probe {
     /// Draws of the labels
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `export`.
@@ -438,6 +460,9 @@ pub(crate) struct Compare {
     /// Two runs or more: their directories or names
     #[arg(value_name = "RUN", num_args = 2.., required = true)]
     pub runs_to_compare: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `evaluate`.
@@ -545,6 +570,13 @@ pub(crate) struct Runs {
     /// Print one JSON object a run
     #[arg(long)]
     pub json: bool,
+}
+
+/// `recipes`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Recipes {
+    /// The one to print [default: a list of all]
+    pub name: Option<String>,
 }
 
 /// `serve`.

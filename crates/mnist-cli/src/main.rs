@@ -21,7 +21,6 @@ mod stop;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use mnist_data::DataError;
 use mnist_train::TrainError;
 
@@ -33,7 +32,7 @@ use crate::args::{Args, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::read();
     let done = start(&args).and_then(|()| match &args.command {
         Command::Train(train) => cmd::train::run(train, &args.common),
         Command::Pretrain(pretrain) => cmd::train::pretrain(pretrain, &args.common),
@@ -50,6 +49,7 @@ fn main() -> ExitCode {
         Command::Predict(predict) => cmd::predict::run(predict, &args.common),
         Command::Generate(generate) => cmd::generate::run(generate, &args.common),
         Command::Runs(runs) => cmd::runs::run(runs, &args.common),
+        Command::Recipes(recipes) => cmd::recipes::run(recipes),
         Command::Serve(serve) => cmd::serve::run(serve, &args.common),
         Command::Data { command } => cmd::data::run(command, &args.common).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => cmd::completions::run(*shell),

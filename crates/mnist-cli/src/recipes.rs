@@ -70,6 +70,19 @@ impl Recipe {
         find("pipeline", wanted, PIPELINES)
     }
 
+    /// A file, or else a built-in recipe or pipeline by name.
+    ///
+    /// # Errors
+    /// As [`Recipe::find`].
+    pub(crate) fn find_any(wanted: &str) -> Result<Self> {
+        find("recipe", wanted, &[BUILT_IN, PIPELINES].concat())
+    }
+
+    /// Name and text of each built-in recipe and pipeline.
+    pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+        BUILT_IN.iter().chain(PIPELINES).copied()
+    }
+
     /// Names of the built-in pipelines.
     #[cfg(test)]
     pub(crate) fn pipelines() -> impl Iterator<Item = &'static str> {

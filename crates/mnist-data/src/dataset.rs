@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use crate::digest::sha256_hex;
 use crate::error::{DataError, Result};
 use crate::idx;
-use crate::manifest::{FileNames, Manifest, Preparation};
+use crate::manifest::{FILES, FileNames, Manifest, Preparation};
 use crate::places::{self, Files};
 use crate::set::LabelledImages;
 use crate::size::ImageSize;
@@ -69,7 +69,7 @@ impl FileCheck {
 
 impl DataSet {
     /// Finds the set `name`: in `data_dir` if given, and there only; else in `MNIST_DATA_DIR`,
-    /// the repository's `datasets/`, then the user's cache. `PLACE/<name>/` of all places comes
+    /// the repository's `datasets/`, the user's cache, then `/usr/share/datasets`. `PLACE/<name>/` of all places comes
     /// before any `PLACE` itself; a file may be gzipped.
     ///
     /// A name that is not in [`SOURCES`](crate::sources::SOURCES) is any set in the same four files.
@@ -114,7 +114,8 @@ impl DataSet {
 
     /// How a picture becomes an image as the set has them.
     pub fn preparation(&self) -> Preparation {
-        self.manifest.as_ref().map(|manifest| manifest.preparation).unwrap_or_default()
+        let known = self.source.map(|source| source.preparation);
+        known.or(self.manifest.as_ref().map(|manifest| manifest.preparation)).unwrap_or_default()
     }
 
     /// Where it was imported from, if it was.
@@ -186,7 +187,20 @@ impl DataSet {
     /// [`DataError::Io`] if a file's size cannot be asked for.
     pub fn verify(&self) -> Result<Vec<FileCheck>> {
         let wanted = (0..FILE_NAMES.len()).map(|i| self.wanted(i));
-        self.files.paths.iter().zip(wanted).map(|(path, wanted)| check(path, wanted)).collect()
+        let checks = self.files.paths.iter().zip(wanted).map(|(path, wanted)| check(path, wanted));
+        let mut checks = checks.collect::<Result<Vec<_>>>()?;
+        if let Some(wanted) = self.manifest.as_ref().and_then(|manifest| manifest.files.clone()) {
+            let file = self.files.dir.join(FILES);
+            let read = std::fs::read(&file);
+            checks.push(FileCheck {
+                bytes: read.as_ref().map_or(0, |bytes| bytes.len() as u64),
+                problem: read.as_ref().err().map(ToString::to_string),
+                sha256: read.ok().map(|bytes| sha256_hex(&bytes)),
+                wanted: Some(wanted),
+                file,
+            });
+        }
+        Ok(checks)
     }
 
     /// Images and labels from files number `first` and `first + 1`.
@@ -214,8 +228,8 @@ impl DataSet {
             LabelledImages::of_size(size, self.classes, images.data, labels.data).map_err(|error| {
                 DataError::malformed(label_path, "images and labels", error, "a set of labelled images")
             })?;
-        if self.manifest.is_some() {
-            let FileNames { train, test } = FileNames::read(&self.files.dir)?;
+        if let Some(manifest) = &self.manifest {
+            let FileNames { train, test } = FileNames::read(&self.files.dir, manifest.files.as_deref())?;
             let files = if first == 0 { train } else { test };
             if !files.is_empty() {
                 examples = examples.from_files(files)?;

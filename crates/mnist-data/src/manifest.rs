@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{DataError, Result};
+use crate::{
+    digest::sha256_hex,
+    error::{DataError, Result},
+};
 
 /// Name of the manifest beside the four files.
 pub(crate) const MANIFEST: &str = "set.json";
@@ -33,13 +36,17 @@ pub(crate) struct FileNames {
 }
 
 impl FileNames {
-    /// Those of the set in `dir`; none where there is no list.
-    pub(crate) fn read(dir: &Path) -> Result<Self> {
+    /// Those of the set in `dir`, whose list has the digest `sha256` if one is known; none where there is no list.
+    pub(crate) fn read(dir: &Path, sha256: Option<&str>) -> Result<Self> {
         let path = dir.join(FILES);
-        if !path.exists() {
+        if sha256.is_none() && !path.exists() {
             return Ok(Self::default());
         }
         let text = fs::read_to_string(&path).map_err(DataError::io("read", &path))?;
+        let found = sha256_hex(text.as_bytes());
+        if let Some(wanted) = sha256.filter(|wanted| *wanted != found) {
+            return Err(DataError::malformed(&path, "SHA-256", found, format!("{wanted}, as it was imported")));
+        }
         serde_json::from_str(&text)
             .map_err(|e| DataError::malformed(&path, "list of files", e, "one that `data import` wrote"))
     }
@@ -59,6 +66,9 @@ pub struct Manifest {
     pub preparation: Preparation,
     /// SHA-256 of the four files, hexadecimal, in the order of [`FILE_NAMES`](crate::sources::FILE_NAMES).
     pub sha256: [String; 4],
+    /// SHA-256 of the list of the files that the images are from, where there is such a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<String>,
 }
 
 impl Manifest {

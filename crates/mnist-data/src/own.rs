@@ -48,11 +48,14 @@ pub struct Wanted {
     pub channels: Option<usize>,
     /// Share of each class that tests, above 0 and below 1, where the folder has no `test`.
     pub test: f64,
+    /// How pictures that are to be classified are prepared; none: as digits where the images are 28 x 28 and grey and come as
+    /// numbers (IDX, .csv), else the middle of a picture as it is.
+    pub preparation: Option<Preparation>,
 }
 
 impl Default for Wanted {
     fn default() -> Self {
-        Self { size: None, channels: None, test: 0.15 }
+        Self { size: None, channels: None, test: 0.15, preparation: None }
     }
 }
 
@@ -109,13 +112,17 @@ impl Own {
             return Err(DataError::invalid("share that tests", wanted.test, "above 0 and below 1"));
         }
         let is_table = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-        if is_table {
-            return table::read(path, wanted);
-        }
-        match places::files_in(path) {
+        let found = match places::files_in(path) {
+            _ if is_table => table::read(path, wanted),
             Ok(_) => files(path, wanted),
             Err(_) => folder(path, wanted),
+        }?;
+        let preparation = wanted.preparation.unwrap_or(found.preparation);
+        if preparation == Preparation::Digit && found.train.size() != [scan::SIDE; 2].into() {
+            let wanted = format!("{0}x{0} pixels, grey, as digits are", scan::SIDE);
+            return Err(DataError::invalid("size of the images", found.train.size(), wanted));
         }
+        Ok(Self { preparation, ..found })
     }
 
     /// Writes the four files and the manifest into `dir`, which is made and must not hold another set.
@@ -159,8 +166,11 @@ impl Own {
         let names =
             |set: &LabelledImages| (0..set.len()).filter_map(|i| set.file(i)).map(str::to_owned).collect();
         let files = FileNames { train: names(&self.train), test: names(&self.test) };
+        let mut list = None;
         if !files.train.is_empty() || !files.test.is_empty() {
-            put(&dir.join(FILES), &json(&files)?)?;
+            let bytes = json(&files)?;
+            put(&dir.join(FILES), &bytes)?;
+            list = Some(sha256_hex(&bytes));
         }
         let manifest = Manifest {
             format: 1,
@@ -168,6 +178,7 @@ impl Own {
             classes: self.classes.clone(),
             preparation: self.preparation,
             sha256,
+            files: list,
         };
         put(&dir.join(MANIFEST), &json(&manifest)?)
     }
@@ -310,6 +321,9 @@ fn files(path: &Path, wanted: Wanted) -> Result<Own> {
     // A known set is checked against what was published, if the folder is called like it.
     let name =
         path.file_name().and_then(|name| Source::find(name.to_str()?).ok()).map_or("imported", |s| s.name);
+    for entry in fs::read_dir(path).map_err(DataError::io("read", path))? {
+        places::inside(&entry.map_err(DataError::io("read", path))?.path(), path)?;
+    }
     let set = DataSet::open(name, Some(path))?;
     let (train, test) = (set.train()?, set.test()?);
     let size = train.size();

@@ -91,6 +91,9 @@ pub(crate) fn places(data_dir: Option<&Path>) -> Vec<(&'static str, PathBuf)> {
         places.extend(found.map(|dir| ("the repository", dir)));
     }
     places.extend(cache_dir().ok().map(|dir| ("the user's cache", dir)));
+    // Where Debian's packages dataset-* put theirs.
+    let system = PathBuf::from("/usr/share/datasets");
+    places.extend(system.is_dir().then_some(("the system's data sets", system)));
     let mut seen = Vec::new();
     places.retain(|(_, dir)| {
         !seen.contains(dir) && {
@@ -99,6 +102,17 @@ pub(crate) fn places(data_dir: Option<&Path>) -> Vec<(&'static str, PathBuf)> {
         }
     });
     places
+}
+
+/// Refuses a link that leads out of a folder.
+///
+/// # Errors
+/// [`DataError::Malformed`]; reading the folder.
+pub(crate) fn inside(file: &Path, folder: &Path) -> Result<()> {
+    let root = folder.canonicalize().map_err(DataError::io("read", folder))?;
+    let out = file.canonicalize().is_ok_and(|real| !real.starts_with(&root));
+    let wanted = "files of the folder itself: copy it there, or name the folder that it is in";
+    if out { Err(DataError::malformed(file, "file", "a link that leads out of its folder", wanted)) } else { Ok(()) }
 }
 
 /// The set's files in `dir`, or what is missing.

@@ -4,7 +4,10 @@
 //! those of `datasets/mnist/README.md`; Fashion-MNIST's were taken from Debian's package
 //! `dataset-fashion-mnist` 0.0~git20200523.55506a9-1.
 
-use crate::error::{DataError, Result};
+use crate::{
+    error::{DataError, Result},
+    manifest::Preparation,
+};
 
 /// Names of a set's four files, unpacked: training images and labels, test images and labels.
 pub const FILE_NAMES: [&str; 4] = [
@@ -25,6 +28,8 @@ pub struct Source {
     pub sha256: [&'static str; 4],
     /// Name of each class; their number is the number of classes.
     pub class_names: &'static [&'static str],
+    /// How a picture becomes an image as the set has them.
+    pub preparation: Preparation,
     /// Directories (URLs that end in `/`) that hold `<file>.gz`, in the order to try them.
     pub mirrors: &'static [&'static str],
     /// Under what terms it may be used.
@@ -43,6 +48,7 @@ pub const SOURCES: [Source; 2] = [
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ],
         class_names: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+        preparation: Preparation::Digit,
         mirrors: &[
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -70,6 +76,7 @@ pub const SOURCES: [Source; 2] = [
             "Bag",
             "Ankle boot",
         ],
+        preparation: Preparation::Middle,
         mirrors: &[
             "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",

@@ -243,6 +243,7 @@ fn class_folders(path: &Path) -> Result<Vec<(String, PathBuf)>> {
         let entry = entry.map_err(DataError::io("read", path))?;
         let (name, folder) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
         if !name.starts_with('.') && folder.is_dir() && !text_files(&folder)?.is_empty() {
+            places::inside(&folder, path)?;
             found.push((name, folder));
         }
     }
@@ -251,12 +252,16 @@ fn class_folders(path: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// The `.txt` files of a folder in the order of their names.
+///
+/// # Errors
+/// [`DataError::Malformed`] for a link that leads out of the folder: what it leads to was hardly meant to be learned by heart.
 fn text_files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(DataError::io("read", path))? {
         let file = entry.map_err(DataError::io("read", path))?.path();
         let named = file.extension().is_some_and(|extension| extension == "txt");
         if named && file.is_file() {
+            places::inside(&file, path)?;
             files.push(file);
         }
     }
@@ -277,8 +282,8 @@ fn find(data_dir: Option<&Path>) -> Result<PathBuf> {
         }
     }
     let advice = format!(
-        "It is datasets/text/{FILE} of the repository: name the directory that holds it with `--data-dir DIR`, or a \
-         text of your own with `--data PATH`."
+        "Fetch it with `mnist-cli data fetch {NAME}`, name the directory that holds it with `--data-dir DIR`, or a text \
+         of your own with `--data PATH`."
     );
     Err(DataError::NotFound { name: NAME.into(), tried, advice })
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use mnist_data::{ImageSize, Preparation, Source, text};
 
-use crate::{figures::Figures, metrics::Evaluation, registry, rundir::SavedRun, token_data};
+use crate::{figures::Figures, metrics::Evaluation, registry, rundir::{RunDir, SavedRun}, token_data};
 
 /// Expected calibration error from which probabilities are called off.
 const MISCALIBRATED: f64 = 0.02;
@@ -14,8 +14,9 @@ const PREPARED: ImageSize = ImageSize { channels: 1, height: 28, width: 28 };
 /// Objectives whose models make new examples.
 const GENERATIVE: [&str; 4] = ["vae", "gan", "language-model", "masked"];
 
-/// The card of the run called `name`, with the figures of its test split.
-pub fn markdown(name: &str, saved: &SavedRun, figures: &Figures) -> String {
+/// The card of the run in `dir`, with the figures of its test split.
+pub fn markdown(dir: &RunDir, saved: &SavedRun, figures: &Figures) -> String {
+    let name = &dir.name();
     let mut card = format!("# {}\n\n{}\n", plain(name), about(saved, figures));
     let mut section = |title: &str, text: String| {
         let _ = write!(card, "\n## {title}\n\n{text}");
@@ -39,7 +40,8 @@ pub fn markdown(name: &str, saved: &SavedRun, figures: &Figures) -> String {
     let again = match &saved.provenance.imported {
         None => format!(
             "All settings are in `run.toml`; it is a recipe as well. On the same backend and machine it gives the same \
-             bits:\n\n```sh\nmnist-cli train runs/{name}/run.toml --name {name}-again\n```\n"
+             bits:\n\n```sh\nmnist-cli train {} --name {name}-again\n```\n",
+            dir.run_toml().display()
         ),
         Some(imported) => format!(
             "The weights are those of a file, {} (SHA-256 `{}`): `mnist-cli import` reads it again.\n",

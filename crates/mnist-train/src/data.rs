@@ -211,7 +211,7 @@ impl TrainingData {
             .map(|drawn| drawn.into_iter().filter_map(|place| train.get(place).copied()).collect::<Vec<_>>());
         if run.batch_size > train.len() {
             return Err(TrainError::Settings(format!(
-                "batch_size is {}, more than the {} training images",
+                "batch_size is {0}, more than the {1} training images: say --set batch_size={1} or less",
                 run.batch_size,
                 train.len()
             )));

@@ -44,4 +44,16 @@ impl Figures {
             Self::Scores(scores) => scores.scores.get("accuracy").copied(),
         }
     }
+
+    /// A score by its name, as validation has it; of a classifier those that choose among models, accuracy and macro F1.
+    pub fn score(&self, name: &str) -> Option<f64> {
+        match self {
+            Self::Classification(evaluation) => match name {
+                "accuracy" => Some(evaluation.accuracy),
+                "macro_f1" => Some(evaluation.macro_f1),
+                _ => None,
+            },
+            Self::Scores(scores) => scores.scores.get(name).copied(),
+        }
+    }
 }

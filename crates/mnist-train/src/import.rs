@@ -20,9 +20,6 @@ use crate::{
     weights,
 };
 
-/// Tensors that are listed one by one.
-const LISTED: usize = 100;
-
 /// A file of weights.
 #[derive(Clone, Debug)]
 pub struct Import {
@@ -95,13 +92,17 @@ impl Import {
         let mut left = self.named.clone();
         let (mut loaded, mut values) = (Vec::new(), Vec::new());
         let (mut missing, mut other) = (Vec::new(), Vec::new());
+        let mut encoder_fits = true;
         for p in parameters {
             let Some(Published { theirs, transposed, .. }) = published.get(inside(&p.path)) else {
                 return Err(TrainError::Settings(format!("{} has no name in other programs", p.path)));
             };
             let wanted: Vec<usize> =
                 if *transposed { p.shape.iter().rev().copied().collect() } else { p.shape.clone() };
-            match left.remove(theirs) {
+            let found = left.remove(theirs);
+            let fits = found.as_ref().is_some_and(|Values { shape, .. }| *shape == wanted);
+            encoder_fits &= fits || inside(&p.path).starts_with("head.");
+            match found {
                 None => missing.push(format!("{theirs} {wanted:?}")),
                 Some(Values { shape, .. }) if shape != wanted => {
                     other.push(format!("{theirs} is {shape:?}, wanted {wanted:?}"));
@@ -115,7 +116,9 @@ impl Import {
         let left_out: Vec<_> = left.into_iter().map(|(name, tensor)| (name, tensor.shape)).collect();
         let unused = left_out.iter().filter(|_| !allow_unused);
         let unused = unused.map(|(name, shape)| format!("{name} {shape:?}")).collect();
+        let advice = format!("the encoder fits: `finetune --from {} --net {net}` takes it and learns a new last layer", self.from);
         let mismatches: Vec<_> = [
+            (encoder_fits && missing.len() + other.len() > 0).then_some(advice),
             listed("missing", missing),
             listed("of another shape", other),
             listed("of no use to the net (--allow-unused leaves such out)", unused),
@@ -131,12 +134,7 @@ impl Import {
 }
 
 /// Tensors that do not fit, and why; none where there are none.
-fn listed(why: &str, mut tensors: Vec<String>) -> Option<String> {
-    if tensors.len() > LISTED {
-        let more = tensors.len() - LISTED;
-        tensors.truncate(LISTED);
-        tensors.push(format!("and {more} more"));
-    }
+fn listed(why: &str, tensors: Vec<String>) -> Option<String> {
     (!tensors.is_empty()).then(|| format!("{why}: {}", tensors.join(", ")))
 }
 

@@ -80,7 +80,7 @@ pub fn publish<B: Backend>(
         pictures: &pictures,
     })?;
     write_whole(&dir.report(), html.as_bytes())?;
-    write_whole(&dir.card(), card::markdown(&dir.name(), saved, &figures).as_bytes())?;
+    write_whole(&dir.card(), card::markdown(dir, saved, &figures).as_bytes())?;
     Ok(figures)
 }
 

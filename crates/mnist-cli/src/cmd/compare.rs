@@ -10,6 +10,7 @@ use mnist_train::{
     publish::load_model,
     rundir::{RunDir, SavedRun},
 };
+use serde_json::json;
 
 use crate::{
     args::{Common, Compare, UsageError},
@@ -43,6 +44,21 @@ pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
         ))
         .into());
     }
+    if answers.iter().any(|other| other.labels != answers[0].labels) {
+        let message = "the runs do not tell the same classes of the same examples; a paired test needs both";
+        return Err(UsageError(message.into()).into());
+    }
+    let pairs = pairs_of(&found, &answers);
+    if args.json {
+        let figures = |(name, Answers { evaluation: e, .. }): (&String, &Answers)| {
+            let (accuracy, interval, macro_f1) = (e.accuracy, e.accuracy_interval, e.macro_f1);
+            json!({ "run": name, "accuracy": accuracy, "accuracy_interval": interval, "macro_f1": macro_f1 })
+        };
+        let runs: Vec<_> = names.iter().zip(&answers).map(figures).collect();
+        let pairs: Vec<_> = pairs.iter().map(Pair::json).collect();
+        writeln!(out, "{}", json!({ "runs": runs, "pairs": pairs }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     for (name, Answers { evaluation, .. }) in names.iter().zip(&answers) {
         let [low, high] = evaluation.accuracy_interval;
         writeln!(
@@ -54,11 +70,7 @@ pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
             evaluation.macro_f1
         )?;
     }
-    if answers.iter().any(|other| other.labels != answers[0].labels) {
-        let message = "the runs do not tell the same classes of the same examples; a paired test needs both";
-        return Err(UsageError(message.into()).into());
-    }
-    for pair in pairs_of(&found, &answers) {
+    for pair in pairs {
         let Difference { first_only, second_only, exact, statistic, corrected, .. } = pair.difference;
         writeln!(out, "\n{} - {}: {}", pair.first, pair.second, pair.points())?;
         writeln!(out, "  right alone: {first_only} and {second_only} of {} images", pair.images)?;
@@ -92,6 +104,21 @@ impl Pair {
     /// The whole comparison in a line.
     pub(in crate::cmd) fn sentence(&self) -> String {
         format!("{}, exact McNemar {}: {}", self.points(), probability(self.difference.exact), self.verdict())
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let Difference { first_only, second_only, difference, interval, exact, statistic, corrected } = self.difference;
+        json!({
+            "first": self.first,
+            "second": self.second,
+            "examples": self.images,
+            "right_alone": [first_only, second_only],
+            "difference": difference,
+            "interval": interval,
+            "exact_p": exact,
+            "statistic": statistic,
+            "corrected_p": corrected,
+        })
     }
 
     fn points(&self) -> String {

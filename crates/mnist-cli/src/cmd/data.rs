@@ -204,6 +204,10 @@ mod tests {
             data(&["fetch", "fashion-mnist", "--from", &from, "--into", into]).unwrap_err().to_string();
         assert!(error.contains("holds neither train-images-idx3-ubyte.gz"), "{error}");
         assert!(data(&["fetch", "minst"]).is_err());
+        // The text comes out of the program.
+        data(&["fetch", "text", "--into", into]).unwrap();
+        assert_eq!(Text::open(None, Some(dir.path())).unwrap().digest, Text::open(None, None).unwrap().digest);
+        assert!(data(&["fetch", "text", "--from", &from, "--into", into]).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) mod pipeline;
 pub(crate) mod plan;
 pub(crate) mod predict;
 pub(crate) mod probe;
+pub(crate) mod recipes;
 pub(crate) mod runs;
 pub(crate) mod serve;
 pub(crate) mod train;

@@ -6,10 +6,11 @@ use anyhow::Result;
 use mnist_train::{
     evaluate::{SplitName, load_for_features},
     few_labels::{Mean, percent},
-    probe::{self, Features, Probed, Splits},
+    probe::{self, Features, Splits},
     publish::load_model,
     rundir::{RunDir, SavedRun},
 };
+use serde_json::json;
 
 use super::train::reading;
 use crate::{
@@ -35,13 +36,12 @@ pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
         train.drawn(labels, classes, 1)?; // before anything is said
     }
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "{}: {} features; test accuracy of probes, mean of the seeds with its 95 % interval",
-        dir.name(),
-        train.width
-    )?;
-    writeln!(out, "{:>8}  {:>5}  {:<24} logistic regression", "labels", "seeds", "nearest neighbours")?;
+    if !args.json {
+        let (name, width) = (dir.name(), train.width);
+        writeln!(out, "{name}: {width} features; test accuracy of probes, mean of the seeds with its 95 % interval")?;
+        writeln!(out, "{:>8}  {:>5}  {:<24} logistic regression", "labels", "seeds", "nearest neighbours")?;
+    }
+    let mut probes = Vec::new();
     for labels in numbers {
         // All labels are one draw.
         let seeds = if labels == all { 1 } else { args.seeds };
@@ -49,11 +49,18 @@ pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
         for seed in 1..=seeds {
             let drawn = train.drawn(labels, classes, seed)?;
             let splits = Splits { train: &drawn, valid: &valid, test: &test };
-            nearest.push(probe::neighbours(splits, classes));
-            logistic.push(probe::logistic(splits, classes));
+            nearest.push(probe::neighbours(splits, classes).test);
+            logistic.push(probe::logistic(splits, classes).test);
         }
-        let mean = |found: &[Probed]| percent(&Mean::of(&found.iter().map(|p| p.test).collect::<Vec<_>>()));
-        writeln!(out, "{labels:>8}  {seeds:>5}  {:<24} {}", mean(&nearest), mean(&logistic))?;
+        if args.json {
+            probes.push(json!({ "labels": labels, "nearest_neighbours": nearest, "logistic": logistic }));
+        } else {
+            let mean = |found: &[f64]| percent(&Mean::of(found));
+            writeln!(out, "{labels:>8}  {seeds:>5}  {:<24} {}", mean(&nearest), mean(&logistic))?;
+        }
+    }
+    if args.json {
+        writeln!(out, "{}", json!({ "run": dir.name(), "features": train.width, "probes": probes }))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -123,7 +123,9 @@ fn train_evaluate_predict() {
         .skip(1)
         .map(|line| line.split(',').map(|v| v.parse().unwrap()).collect())
         .collect();
-    assert!(rows.len() == 10_000 && rows.iter().all(|row| row.len() == 12));
+    // The truth, the answer, ten probabilities, and the names of both, which are digits here.
+    assert!(rows.len() == 10_000 && rows.iter().all(|row| row.len() == 14));
+    assert!(rows.iter().all(|row| row[0] == row[12] && row[1] == row[13]));
     let right = rows.iter().filter(|row| row[0] == row[1]).count() as f64;
     assert!((e["accuracy"].as_f64().unwrap() - right / 10_000.0).abs() < 1e-12);
     assert!(right > 7_500.0, "it learns nothing: {right}");
@@ -189,9 +191,13 @@ fn train_evaluate_predict() {
     assert!(home.ok(&["predict", "a", &path("0.png")]).contains(" %, "));
 
     let runs = home.ok(&["runs"]);
-    assert!(runs.contains("a ") && runs.contains("2/2"), "{runs}");
+    let words: Vec<_> = runs.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(words[..8], ["a", "classify", "mlp", "mnist", "1", "flex", "2/2", "accuracy"], "{runs}");
     let row: Value = serde_json::from_str(home.ok(&["runs", "--json"]).trim()).unwrap();
-    assert_eq!(row["test_accuracy"], e["accuracy"]);
+    assert_eq!((&row["test_accuracy"], &row["test"]), (&e["accuracy"], &e["accuracy"]));
+    let json: Value = serde_json::from_str(&home.ok(&["compare", "a", "a", "--json"])).unwrap();
+    assert_eq!(json["runs"][1]["accuracy"], e["accuracy"]);
+    assert_eq!((json["pairs"][0]["difference"].as_f64(), json["pairs"][0]["exact_p"].as_f64()), (Some(0.0), Some(1.0)));
 }
 
 #[test]
@@ -300,6 +306,8 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
         (&["plan", "--set", "cnn.channels=[0]"], "channels"),
         (&["plan", "--check", "1"], "--check"),
         (&["train", "--threads", "0"], "--threads"),
+        (&["train", "--epochs", "-1"], "invalid value '-1' for '--epochs <N>'"),
+        (&["generate", "a", "--temperature", "-1"], "is not a run"),
         (&["train", "--backend", "flex", "--devices", "1"], "backend flex has one device here, number 0"),
         (&["train", "--backend", "flex", "--devices", "0,1"], "backend flex has one device here, number 0"),
         (&["train", "--backend", "flex", "--devices", "0,0"], "--devices names device 0 twice"),
@@ -315,6 +323,7 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
         (&["probe", "a", "--labels", "0"], "1 or more"),
         (&["evaluate", "nothing"], "is not a run"),
         (&["predict", "nothing"], "IMAGE"),
+        (&["recipes", "nothing"], "tiny, pipeline-quick, "),
         (&["completions", "tcsh"], "bash"),
         (&["teach"], "teach"),
     ] {
@@ -331,6 +340,8 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
     home.train("a");
     assert!(home.fails(2, &[&["train", "--name", "a"], SMALL].concat()).contains("exists already"));
     assert!(home.ok(&["completions", "bash"]).contains("mnist-cli"));
+    assert!(home.ok(&["recipes"]).contains("fixmatch  "));
+    assert_eq!(home.ok(&["recipes", "mlp"]), include_str!("../../../../recipes/mlp.toml"));
     assert!(home.ok(&["train", "--dry-run"]).contains("trainable parameters"));
     let output = home.run(&["train", "--dry-run", "--set", "mlp.hidden=[9]"]);
     assert!(stderr(&output).contains("changes nothing: the net is cnn, not mlp"), "{}", stderr(&output));

@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use mnist_data::fetch::{Progress, fetch};
 use mnist_data::sources::{FILE_NAMES, Source};
-use mnist_data::{DataError, idx};
+use mnist_data::{DataError, Preparation, idx};
 use sha2::{Digest, Sha256};
 
 /// The contents of file number `i`, unpacked: an IDX file too large for one buffer, hard to pack.
@@ -47,6 +47,7 @@ fn source(mirrors: &[&Server]) -> Source {
         title: "",
         sha256: [0, 1, 2, 3].map(|i| hex(content(i))),
         class_names: &["0"],
+        preparation: Preparation::Digit,
         mirrors: urls.leak(),
         licence: "",
     }

@@ -195,6 +195,8 @@ fn what_makes_no_set_is_refused() {
     two_classes(dir);
     assert!(refused(dir, Wanted { size: Some([2, 900]), ..Wanted::default() }).contains("2x900"));
     assert!(refused(dir, Wanted { channels: Some(2), ..Wanted::default() }).contains("1 (grey) or 3"));
+    let digits = Wanted { preparation: Some(Preparation::Digit), ..Wanted::default() };
+    assert!(refused(dir, digits).contains("28x28 pixels, grey, as digits are"));
     assert!(refused(dir, Wanted { test: 1.0, ..Wanted::default() }).contains("share that tests"));
     fs::copy(dir.join("cats/3.png"), dir.join("dogs and more/cat.png")).unwrap();
     assert!(refused(dir, Wanted::default()).contains("the same picture"));
@@ -217,5 +219,13 @@ fn what_makes_no_set_is_refused() {
         let own = Own::read(dir, Wanted::default()).unwrap();
         assert!(own.left_out[0].contains("leads out"), "{:?}", own.left_out);
         assert_eq!(own.train.len() + own.test.len(), 20);
+        // Four files of a set, one of them elsewhere.
+        let idx = tempfile::tempdir().unwrap();
+        let mnist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/mnist");
+        for (i, name) in mnist_data::sources::FILE_NAMES.iter().enumerate() {
+            let (from, to) = (mnist.join(format!("{name}.gz")), idx.path().join(format!("{name}.gz")));
+            if i == 0 { std::os::unix::fs::symlink(from, to).unwrap() } else { fs::write(to, fs::read(from).unwrap()).unwrap() }
+        }
+        assert!(refused(idx.path(), Wanted::default()).contains("leads out of its folder"));
     }
 }

@@ -82,6 +82,19 @@ fn a_folder_of_texts_for_each_class_is_a_set_with_classes() {
     write("sea/two.txt", "one wave more\n".into());
     let more = Text::open(Some(home.path()), None).unwrap();
     assert!(text.test.iter().all(|p| more.test.contains(p)) && more.digest != text.digest);
+    #[cfg(unix)]
+    {
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("secret.txt"), lines("secret", 100)).unwrap();
+        let link = home.path().join("sea/link.txt");
+        std::os::unix::fs::symlink(elsewhere.path().join("secret.txt"), &link).unwrap();
+        assert!(refused().contains("leads out of its folder"), "{}", refused());
+        fs::remove_file(&link).unwrap();
+        let link = home.path().join("sky");
+        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+        assert!(refused().contains("leads out of its folder"), "{}", refused());
+        fs::remove_file(&link).unwrap();
+    }
     write("sky/few.txt", lines("cloud", 2));
     assert!(refused().contains("no passage of sky to"), "{}", refused());
     write("all.txt", lines("with a file in the folder it is one text", 4000));

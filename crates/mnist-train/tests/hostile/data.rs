@@ -131,6 +131,24 @@ pub(crate) fn manifest(bytes: &[u8]) -> Result<(), String> {
     set.train().map(|_| ()).map_err(|e| e.to_string())
 }
 
+/// The list of the files that an imported set's images are from.
+pub(crate) fn files(bytes: &[u8]) -> Result<(), String> {
+    let home = home();
+    for (name, file) in FILE_NAMES.iter().zip(four_files()) {
+        fs::write(home.path().join(name), file).unwrap();
+    }
+    let sha256 = four_digests().map(|digest| format!("{digest:?}")).join(", ");
+    let manifest = format!(
+        r#"{{"format": 1, "source": "s", "classes": ["a", "b"], "preparation": "middle", "sha256": [{sha256}]}}"#
+    );
+    fs::write(home.path().join("set.json"), manifest).unwrap();
+    fs::write(home.path().join("files.json"), bytes).unwrap();
+    let set = DataSet::open("imported", Some(home.path())).map_err(|e| e.to_string())?;
+    let train = set.train().map_err(|e| e.to_string())?;
+    assert!(train.file(0).is_none() || train.file(5).is_some());
+    Ok(())
+}
+
 /// The digests of [`four_files`], for the seeds.
 pub(crate) fn four_digests() -> [String; 4] {
     four_files().map(|file| sha256_hex(&file))

@@ -53,6 +53,7 @@ targets! {
     scan: data::scan, "pictures", Below::Png, 2048;
     picture: data::picture, "pictures", Below::Png, 2048;
     manifest: data::manifest, "json", Below::Nothing, 256;
+    files: data::files, "json", Below::Nothing, 256;
     text: data::text, "", Below::Gzip, 256;
     tokeniser: data::tokeniser, "json", Below::Nothing, 256;
     patches: data::patches, "json", Below::Nothing, 256;

@@ -230,7 +230,7 @@ pub(crate) fn evaluation(bytes: &[u8]) -> Result<(), String> {
     let dir = RunDir::find(&home.path().display().to_string(), Path::new("runs")).map_err(message)?;
     let figures = publish::read_evaluation(&dir).map_err(message)?.unwrap();
     figures.accuracy();
-    card::markdown("name", &saved, &figures);
+    card::markdown(&dir, &saved, &figures);
     if let mnist_train::figures::Figures::Classification(found) = &figures {
         let report = Report {
             title: "name",

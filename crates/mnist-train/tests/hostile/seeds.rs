@@ -32,8 +32,11 @@ pub(crate) fn write() {
         classes: vec!["a".into(), "b".into()],
         preparation: Default::default(),
         sha256: four_digests(),
+        files: None,
     };
     put("manifest", "good-ours", &json(&manifest));
+    let list = |split: &str| (0..6).map(|i| format!("{split}/{i}.png")).collect::<Vec<_>>();
+    put("files", "good-ours", &json(&BTreeMap::from([("train", list("train")), ("test", list("test"))])));
     let texts = ["the cat and the hat\n", "the end of the cat\n", "that is that\n"];
     let bpe = Tokeniser::learn(262, texts.into_iter()).unwrap();
     put("tokeniser", "good-ours", bpe.to_json().unwrap().unwrap().as_bytes());

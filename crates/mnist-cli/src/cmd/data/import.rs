@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use mnist_data::{
-    DataSet, Statistics,
+    DataSet, Preparation, Statistics,
     own::{Own, Wanted},
     places::{cache_dir, check_name},
     sources::Source,
@@ -16,7 +16,7 @@ use mnist_data::{
 use mnist_train::run::DataSettings;
 
 use super::grouped;
-use crate::args::UsageError;
+use crate::args::{UsageError, named};
 
 /// Files left out that are told one by one.
 const TOLD: usize = 5;
@@ -41,6 +41,10 @@ pub(crate) struct Import {
     /// Share of each class that tests, where the folder has no `test`
     #[arg(long, value_name = "SHARE", default_value_t = Wanted::default().test)]
     test: f64,
+    /// How `predict` and `serve` prepare a picture: as MNIST's digits were (`digit`), or the middle of it as it is (`middle`)
+    /// [default: digit for 28x28 grey images in IDX or .csv, else middle]
+    #[arg(long, value_name = "digit|middle", value_parser = named::<Preparation>)]
+    preparation: Option<Preparation>,
     /// Where to put the set's directory [default: --data-dir, else the user's cache]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
@@ -73,8 +77,13 @@ fn size(text: &str) -> Result<[usize; 2], String> {
 
 impl Import {
     pub(super) fn run(&self, data_dir: Option<&Path>, out: &mut impl Write) -> Result<()> {
-        let own =
-            Own::read(&self.from, Wanted { size: self.size, channels: self.channels, test: self.test })?;
+        let wanted = Wanted {
+            size: self.size,
+            channels: self.channels,
+            test: self.test,
+            preparation: self.preparation,
+        };
+        let own = Own::read(&self.from, wanted)?;
         let place = place(self.into.as_deref().or(data_dir))?;
         let dir = place.join(&self.name);
         own.write(&dir)?;

@@ -12,19 +12,22 @@ pub(super) struct Windows {
     height: usize,
     width: usize,
     side: [usize; 2],
+    /// What is drawn on, 0-255.
+    paper: u8,
     /// Upper left pixel of each.
     corners: Vec<[usize; 2]>,
 }
 
 impl Windows {
     /// Windows of a seventh of an image's sides, half a window apart, with ink in them; of a colour image in any channel.
-    pub(super) fn over(image: &[u8], [height, width]: [usize; 2]) -> Self {
+    /// Ink is what differs from `paper`, the value of a pixel that nothing is drawn on.
+    pub(super) fn over(image: &[u8], [height, width]: [usize; 2], paper: u8) -> Self {
         let side = [height, width].map(|n| (n / ACROSS).max(1));
         let starts = |n: usize, side: usize| (0..=n.saturating_sub(side)).step_by((side / 2).max(1));
-        let mut windows = Self { height, width, side, corners: Vec::new() };
+        let mut windows = Self { height, width, side, paper, corners: Vec::new() };
         let all = starts(height, side[0]).flat_map(|y| starts(width, side[1]).map(move |x| [y, x]));
         windows.corners = all
-            .filter(|&at| windows.bytes(at, image).any(|i| image.get(i).is_some_and(|p| *p > 0)))
+            .filter(|&at| windows.bytes(at, image).any(|i| image.get(i).is_some_and(|p| *p != paper)))
             .collect();
         windows
     }
@@ -40,7 +43,7 @@ impl Windows {
             let mut covered = image.to_vec();
             for i in self.bytes(at, image) {
                 if let Some(byte) = covered.get_mut(i) {
-                    *byte = 0;
+                    *byte = self.paper;
                 }
             }
             covered
@@ -85,7 +88,7 @@ mod tests {
     fn what_is_covered_is_what_counts() {
         // 14x14 with ink on one pixel: windows of 2x2, one pixel apart, so four contain it.
         let image: Vec<u8> = (0..196).map(|i| u8::from(i == 3 * 14 + 5) * 200).collect();
-        let windows = Windows::over(&image, [14, 14]);
+        let windows = Windows::over(&image, [14, 14], 0);
         assert_eq!(windows.corners, [[2, 4], [2, 5], [3, 4], [3, 5]]);
         assert!(windows.occluded(&image).iter().all(|p| *p == 0));
         let heat = windows.spread([0.4, 0.2, 0.2, 0.0].into_iter());
@@ -94,9 +97,14 @@ mod tests {
         assert_eq!(heat.iter().filter(|h| **h != 0.0).count(), 8);
         // The third of three channels.
         let image = [vec![0; 392], image].concat();
-        let windows = Windows::over(&image, [14, 14]);
+        let windows = Windows::over(&image, [14, 14], 0);
         assert_eq!(windows.corners.len(), 4);
         assert!(windows.occluded(&image).iter().all(|p| *p == 0));
-        assert!(Windows::over(&[0; 196], [14, 14]).is_empty());
+        assert!(Windows::over(&[0; 196], [14, 14], 0).is_empty());
+        // Ink on light paper.
+        let image: Vec<u8> = (0..196).map(|i| 255 - u8::from(i == 3 * 14 + 5) * 200).collect();
+        let windows = Windows::over(&image, [14, 14], 255);
+        assert_eq!(windows.corners.len(), 4);
+        assert!(windows.occluded(&image).iter().all(|p| *p == 255));
     }
 }

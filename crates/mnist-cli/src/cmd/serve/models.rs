@@ -237,8 +237,11 @@ impl<'a, B: Backend> Loaded<'a, B> {
 
     /// How much each pixel of an image counted for the likeliest class.
     pub(super) fn heat(&self, image: &[u8], row: &[f32]) -> Result<Vec<f32>, Refused> {
-        let size = self.served.saved.facts.size;
-        let windows = heat::Windows::over(image, size.sides());
+        let facts = &self.served.saved.facts;
+        let size = facts.size;
+        // Pictures of one's own may be dark on light.
+        let paper = if facts.preparation == Preparation::Middle && facts.mean >= 0.5 { u8::MAX } else { 0 };
+        let windows = heat::Windows::over(image, size.sides(), paper);
         if windows.is_empty() {
             return Ok(vec![0.0; size.area()]);
         }

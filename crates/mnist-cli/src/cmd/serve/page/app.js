@@ -91,6 +91,7 @@ function drawView() {
   pad.say = say;
   document.getElementById("pad").append(pad.frame, pad.tools);
   wantsHeat.onchange = ask;
+  addEventListener("language", ask);
   ask();
 }
 

@@ -25,11 +25,15 @@ export function makers(place, models) {
   }
 }
 
+let sliders = 0;
+
 /** A slider with a name and its value. */
 function slider(name, { min, max, step, value }, onInput) {
   const number = el("span", { textContent: value });
   const input = el("input", { type: "range", min, max, step, value });
-  input.setAttribute("aria-label", name.textContent);
+  // By its element, so that a change of language is heard too.
+  name.id = `slider-${sliders += 1}`;
+  input.setAttribute("aria-labelledby", name.id);
   const show = () => { number.textContent = Number(input.value).toFixed(step < 1 ? 2 : 0); };
   input.oninput = () => { show(); onInput(Number(input.value)); };
   show();
