@@ -102,6 +102,7 @@ pub struct Stream {
     passages: Vec<(usize, bool, i32)>,
     /// Bytes of each token of the vocabulary.
     bytes: Vec<f32>,
+    tokeniser: Arc<Tokeniser>,
 }
 
 impl Stream {
@@ -111,10 +112,11 @@ impl Stream {
     /// Those of [`Tokeniser::encode`].
     pub fn new(passages: &[Passage], tokeniser: &Tokeniser) -> Result<Self> {
         let bytes = (0..tokeniser.vocabulary()).map(|token| tokeniser.bytes_of(token) as f32).collect();
-        let mut stream = Self { tokens: Vec::new(), passages: Vec::new(), bytes };
+        let tokeniser = Arc::new(tokeniser.clone());
+        let mut stream = Self { tokens: Vec::new(), passages: Vec::new(), bytes, tokeniser };
         for passage in passages {
             stream.passages.push((stream.tokens.len(), passage.follows, passage.label));
-            stream.tokens.extend(tokeniser.encode(&format!("{}\n", passage.text))?);
+            stream.tokens.extend(stream.tokeniser.encode(&format!("{}\n", passage.text))?);
         }
         stream.passages.push((stream.tokens.len(), false, 0));
         Ok(stream)
@@ -375,6 +377,12 @@ impl Source for Sequences {
             per_position: self.task == Task::Label,
             patches: match &self.content {
                 Content::Images(.., patches) => Some(Arc::clone(patches)),
+                _ => None,
+            },
+            tokeniser: match &self.content {
+                Content::Windows(stream) | Content::Pairs(stream, ..) | Content::Passages(stream) => {
+                    Some(Arc::clone(&stream.tokeniser))
+                }
                 _ => None,
             },
         };

@@ -13,7 +13,10 @@ use tokenizers::{
     pre_tokenizers::byte_level::ByteLevel,
 };
 
-use crate::error::{DataError, Result};
+use crate::{
+    error::{DataError, Result},
+    tokens::{MASK, SEPARATOR},
+};
 
 /// Number of different bytes.
 const BYTES: usize = 256;
@@ -27,6 +30,16 @@ pub enum Tokeniser {
     Bytes,
     /// Byte-pair encoding.
     Bpe(Box<Tokenizer>),
+}
+
+impl PartialEq for Tokeniser {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bytes, Self::Bytes) => true,
+            (Self::Bpe(one), Self::Bpe(other)) => one.to_string(false).ok() == other.to_string(false).ok(),
+            _ => false,
+        }
+    }
 }
 
 impl Tokeniser {
@@ -97,6 +110,26 @@ impl Tokeniser {
                 Ok(found.get_ids().iter().map(|&id| id as i32).collect())
             }
         }
+    }
+
+    /// What a model of tokens reads or makes, in one line: hidden tokens as `[MASK]`, ends of segments and of lines as bars.
+    pub fn shown(&self, tokens: &[i32]) -> String {
+        let special = |which: usize| (self.vocabulary() + which) as i32;
+        let (mut text, mut known) = (String::new(), Vec::new());
+        for &token in tokens {
+            if token < self.vocabulary() as i32 {
+                known.push(token);
+                continue;
+            }
+            text += &self.decode(&std::mem::take(&mut known));
+            if token == special(MASK) {
+                text += "[MASK]";
+            } else if token == special(SEPARATOR) {
+                text += " | ";
+            }
+        }
+        text += &self.decode(&known);
+        text.trim().trim_end_matches('|').trim().replace('\n', " | ")
     }
 
     /// The text of tokens; what is no text, as half a character, becomes U+FFFD.
@@ -203,6 +236,9 @@ mod tests {
             assert_eq!(bpe.encode(text).unwrap(), again.encode(text).unwrap());
         }
         assert!(bpe.encode("the cat").unwrap().len() < 4);
+        let [start, separator, mask, pad] = [0, 1, 2, 3].map(|which| 256 + which);
+        let read = [start, 97, 98, mask, 99, 10, 100, separator, 101, separator, pad, pad];
+        assert_eq!(Tokeniser::Bytes.shown(&read), "ab[MASK]c | d | e");
         let texts = ["the cat and the hat\n", "the end of the cat\n", "that is that\n"];
         let more = Tokeniser::learn(273, texts.into_iter()).unwrap();
         assert!(more.extends(&bpe) && !bpe.extends(&more) && !bpe.extends(&Tokeniser::Bytes));

@@ -9,6 +9,7 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use crate::{
     batch::{Examples, pieces},
     patches::Patches,
+    tokeniser::Tokeniser,
     sequences::Sequences,
 };
 
@@ -48,6 +49,8 @@ pub struct HostTokens {
     pub per_position: bool,
     /// How tokens are drawn, if they are of images.
     pub patches: Option<Arc<Patches>>,
+    /// How tokens are read, if they are of text as it is.
+    pub tokeniser: Option<Arc<Tokeniser>>,
 }
 
 /// The positions of a batch that are told, equally many in each sequence.
@@ -111,6 +114,7 @@ impl Examples for HostTokens {
                 length,
                 per_position: batch.per_position,
                 patches: batch.patches.clone(),
+                tokeniser: batch.tokeniser.clone(),
             }
         })
     }
@@ -141,6 +145,7 @@ impl Examples for HostTokens {
             next: each(self.next),
             units: Tensor::from_data(TensorData::new(self.units, [batch]), device),
             patches: self.patches,
+            tokeniser: self.tokeniser,
         }
     }
 }
@@ -173,6 +178,8 @@ pub struct Tokens<B: Backend> {
     pub units: Tensor<B, 1>,
     /// How tokens are drawn, if they are of images.
     pub patches: Option<Arc<Patches>>,
+    /// How tokens are read, if they are of text as it is.
+    pub tokeniser: Option<Arc<Tokeniser>>,
 }
 
 #[cfg(test)]
@@ -194,6 +201,7 @@ mod tests {
             length: 3,
             per_position: false,
             patches: None,
+            tokeniser: None,
         }
     }
 

@@ -159,7 +159,7 @@ pub fn table(cells: &[Cell], figure: Figure) -> Table {
 
 /// One line a cell.
 pub fn csv(cells: &[Cell]) -> String {
-    let mut text = String::from("way,labels,seed,valid_accuracy,test_accuracy,test_macro_f1,learning_rate\n");
+    let mut text = String::from("way,labels,seed,valid_score,test_accuracy,test_macro_f1,learning_rate\n");
     for Cell { way, labels, seed, valid, test, test_f1, learning_rate } in cells {
         let rate = learning_rate.map_or(String::new(), |rate| rate.to_string());
         let _ = writeln!(text, "{way},{labels},{seed},{valid},{test},{test_f1},{rate}");
@@ -167,13 +167,14 @@ pub fn csv(cells: &[Cell]) -> String {
     text
 }
 
-/// Error on the test split against labels, with intervals.
-pub fn chart(table: &Table, title: &str) -> Chart {
+/// What a figure lacks of 100 % against labels, with intervals.
+pub fn chart(cells: &[Cell], figure: Figure, title: &str) -> Chart {
+    let table = table(cells, figure);
     let series = table.iter().enumerate().map(|(i, (way, means))| {
         let point = |(&labels, mean): (&usize, &Mean)| {
             // A little aside of each other, so that intervals do not hide one another.
             let x = (labels as f64).log10() + 0.012 * i as f64;
-            let percent = |accuracy: f64| (x, 100.0 * (1.0 - accuracy));
+            let percent = |share: f64| (x, 100.0 * (1.0 - share));
             let [low, high] = mean.interval();
             // Down and up the interval and back to the mean: where there is none the points are left out.
             [mean.mean, low, high, mean.mean].map(percent)
@@ -183,7 +184,7 @@ pub fn chart(table: &Table, title: &str) -> Chart {
     Chart {
         title: title.into(),
         x: "labels (power of ten)".into(),
-        y: "test error, %".into(),
+        y: format!("100 % - {}", figure.name()),
         log_y: true,
         series: series.collect(),
     }
@@ -341,7 +342,7 @@ mod tests {
     #[test]
     fn intervals_are_drawn() {
         let all = [cells(SCRATCH, &[0.8, 0.82]), cells("full", &[0.9])].concat();
-        let png = crate::plot::png(&[chart(&table(&all, Figure::Accuracy), "t")]).unwrap();
+        let png = crate::plot::png(&[chart(&all, Figure::Accuracy, "t")]).unwrap();
         assert!(png.starts_with(b"\x89PNG"));
     }
 }

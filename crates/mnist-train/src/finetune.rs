@@ -69,7 +69,8 @@ pub struct FinetuneSettings {
     pub from: String,
     /// SHA-256 of those weights; found out where it is not given.
     pub sha256: String,
-    /// Share of the learning rate that a group of layers has of the one above it, in (0, 1] (`layer-decay`).
+    /// Share of the learning rate that a group of layers has of the one above it, in (0, 1] (`layer-decay`,
+    /// `gradual`).
     pub layer_decay: f64,
     /// Epochs after which one group of layers more is trained (`gradual`); 0 spreads the groups over the training, so
     /// that the last epoch trains all.
@@ -151,7 +152,8 @@ impl FinetuneSettings {
     pub fn rates(&self, parameters: &[Parameter]) -> Vec<f64> {
         let groups = groups(parameters);
         let top = groups.iter().copied().max().unwrap_or(0);
-        let factor = if self.method == Method::LayerDecay { self.layer_decay } else { 1.0 };
+        let falls = matches!(self.method, Method::LayerDecay | Method::Gradual);
+        let factor = if falls { self.layer_decay } else { 1.0 };
         groups.into_iter().map(|group| factor.powi((top - group) as i32)).collect()
     }
 
@@ -277,6 +279,11 @@ impl Source {
         let file = Path::new(wanted);
         if file.is_file() {
             return Self::read(wanted, file, None, None);
+        }
+        let of_weights = ["safetensors", "pth", "pt"].iter().any(|end| file.extension().is_some_and(|e| e == *end));
+        if of_weights && !runs.join(wanted).is_dir() {
+            let error = std::io::ErrorKind::NotFound.into();
+            return Err(TrainError::io("read", file)(error));
         }
         let dir = RunDir::find(wanted, runs)?;
         let saved = dir.load()?;

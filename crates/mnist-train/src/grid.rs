@@ -1,4 +1,4 @@
-//! Images side by side as a PNG.
+//! What a model does, to be looked at: images side by side as a PNG, excerpts of texts.
 
 use burn::tensor::backend::Backend;
 use image::{
@@ -18,7 +18,7 @@ const GREY: u8 = 90;
 /// Images with sides below this are drawn larger.
 const SMALL: usize = 64;
 
-/// Pictures of what a model does with the first batch of a split: name and bytes of a PNG.
+/// What a model does with the first batch of a split: name and bytes of files, `.png` or, of texts, `.txt`.
 ///
 /// # Errors
 /// As [`png`].
@@ -26,11 +26,14 @@ pub fn of<B: Backend, M: Objective<B>>(
     model: &M,
     data: &Loader<<M::Input as Examples>::Source>,
     device: &B::Device,
-) -> Result<Vec<(&'static str, Vec<u8>)>, PlotError> {
+) -> Result<Vec<(String, Vec<u8>)>, PlotError> {
     let Some(batch) = data.in_order().next() else { return Ok(Vec::new()) };
     evaluate::seed::<B>(0, device);
-    let pictures = model.pictures(batch.to_device(device));
-    pictures.into_iter().map(|picture| Ok((picture.name, png(picture)?))).collect()
+    let texts = model.excerpts(batch.clone().to_device(device));
+    let pictures = model.pictures(batch.to_device(device)).into_iter();
+    let pictures = pictures.map(|picture| Ok((format!("{}.png", picture.name), png(picture)?)));
+    let texts = texts.into_iter().map(|(name, text)| Ok((format!("{name}.txt"), text.into_bytes())));
+    pictures.chain(texts).collect()
 }
 
 /// The bytes of a PNG.

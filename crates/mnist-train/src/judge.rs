@@ -49,6 +49,12 @@ pub fn judge<B: Backend>(
     if count < 2 {
         return Err(TrainError::Settings("a distance needs four real images at least".into()));
     }
+    let data = Arc::new(real.data().clone());
+    let no_classifier =
+        || TrainError::Settings("the model whose features are to be used does not classify".into());
+    // Before minutes of distances.
+    let one = AnyLoader::Images(Loader::new(data.clone(), real.indices().iter().copied().take(1).collect(), 1)?);
+    classifier.probabilities(&one, device)?.ok_or_else(no_classifier)?;
     let request = GenerateRequest { count, ..Default::default() };
     let made = sampling::images(maker, &request, Key::new(seed).named("generate"), device)?.images;
     let [_, channels, rows, cols] = made.dims();
@@ -68,7 +74,6 @@ pub fn judge<B: Backend>(
             TrainError::Settings("the model whose features are to be used has no encoder of images".into())
         })
     };
-    let data = Arc::new(real.data().clone());
     let of_real = |mut half: Vec<usize>| -> Result<Gaussian> {
         half.truncate(count);
         gaussian(&AnyLoader::Images(Loader::new(data.clone(), half, EVALUATION_BATCH)?))
@@ -83,9 +88,8 @@ pub fn judge<B: Backend>(
         ("frechet_distance_floor".to_string(), distance(&first)),
     ]);
 
-    let Some(Probabilities { values: probabilities, .. }) = classifier.probabilities(&loader, device)? else {
-        return Err(TrainError::Settings("the model whose features are to be used does not classify".into()));
-    };
+    let found = classifier.probabilities(&loader, device)?;
+    let Probabilities { values: probabilities, .. } = found.ok_or_else(no_classifier)?;
     let mut counts = vec![0usize; classes.len()];
     for row in probabilities.chunks_exact(classes.len().max(1)) {
         let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(class, _)| class);

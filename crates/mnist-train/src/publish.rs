@@ -110,13 +110,13 @@ pub fn measure<B: Backend>(
 ///
 /// # Errors
 /// [`TrainError::Io`].
-pub fn save_pictures(dir: &RunDir, prefix: &str, pictures: &[(&'static str, Vec<u8>)]) -> Result<()> {
+pub fn save_pictures(dir: &RunDir, prefix: &str, pictures: &[(String, Vec<u8>)]) -> Result<()> {
     if !pictures.is_empty() {
         fs::create_dir_all(dir.pictures()).map_err(TrainError::io("make the directory", &dir.pictures()))?;
     }
     pictures
         .iter()
-        .try_for_each(|(name, png)| write_whole(&dir.pictures().join(format!("{prefix}{name}.png")), png))
+        .try_for_each(|(name, bytes)| write_whole(&dir.pictures().join(format!("{prefix}{name}")), bytes))
 }
 
 /// The trained model of a run, ready to use.

@@ -134,11 +134,12 @@ pub trait Trained<B: Backend>: Send {
     /// As [`Trained::scores`].
     fn features(&self, data: &AnyLoader, device: &B::Device) -> Result<Option<(Vec<f32>, usize)>>;
 
-    /// Pictures of the first batch of a split, the bytes of a PNG each; see [`Objective::pictures`].
+    /// What it does with the first batch of a split, files by their names; see [`Objective::pictures`] and
+    /// [`Objective::excerpts`].
     ///
     /// # Errors
     /// As [`Trained::scores`]; what drawing can meet.
-    fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>>;
+    fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(String, Vec<u8>)>>;
 
     /// Importance-weighted likelihood of a split with so many samples, if the model has one; see [`likelihood::of`].
     ///
@@ -218,7 +219,7 @@ where
         Ok(Some((all, width)))
     }
 
-    fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    fn pictures(&self, data: &AnyLoader, device: &B::Device) -> Result<Vec<(String, Vec<u8>)>> {
         Ok(grid::of(self, M::Input::wanted(data)?, device)?)
     }
 

@@ -50,8 +50,8 @@ pub struct Report<'a> {
     pub split: &'a str,
     /// Wrong answers, the worst first.
     pub mistakes: &'a [Mistake],
-    /// Pictures of what the model does: name, bytes of a PNG.
-    pub pictures: &'a [(&'static str, Vec<u8>)],
+    /// What the model does: names and bytes of files, `.png` or `.txt`.
+    pub pictures: &'a [(String, Vec<u8>)],
 }
 
 /// One wrong answer.
@@ -106,12 +106,14 @@ pub fn html(report: &Report<'_>) -> Result<String, ReportError> {
     page += &mistakes(report)?;
     if !report.pictures.is_empty() {
         page += "<section>\n<h2>Pictures</h2>\n";
-        for (name, png) in report.pictures {
+        for (file, bytes) in report.pictures {
+            let (name, kind) = file.rsplit_once('.').unwrap_or((file, ""));
             let name = escape(&name.replace(['-', '_'], " "));
-            let png = STANDARD.encode(png);
-            page += &format!(
-                "<figure><img alt=\"{name}\" src=\"data:image/png;base64,{png}\"><figcaption>{name}</figcaption></figure>\n"
-            );
+            let shown = match kind {
+                "txt" => format!("<pre>{}</pre>", escape(&String::from_utf8_lossy(bytes))),
+                _ => format!("<img alt=\"{name}\" src=\"data:image/png;base64,{}\">", STANDARD.encode(bytes)),
+            };
+            page += &format!("<figure>{shown}<figcaption>{name}</figcaption></figure>\n");
         }
         page += "</section>\n";
     }

@@ -26,6 +26,11 @@ use crate::{
     token_data::TokenSettings,
 };
 
+/// Updates of a run that is `quick`.
+const QUICK_STEPS: usize = 100;
+/// Examples in its batches.
+const QUICK_BATCH: usize = 64;
+
 /// All settings of a run. Field names are the keys of recipes and of `--set`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default)]
@@ -41,6 +46,9 @@ pub struct Run {
     pub epochs: usize,
     /// Updates of the whole training; 0 is as many as `epochs` passes have.
     pub steps: usize,
+    /// Whether it is a trial that is over in under a minute: at most 100 updates of at most 64 examples and one validation,
+    /// whatever else is set.
+    pub quick: bool,
     /// Images in a batch.
     pub batch_size: usize,
     /// Batches whose gradients are averaged into one update.
@@ -162,6 +170,7 @@ impl Default for Run {
             seed: 1,
             epochs: 8,
             steps: 0,
+            quick: false,
             batch_size: 64,
             accumulate: 1,
             recompute: false,
@@ -281,6 +290,14 @@ impl Run {
         Ok(table)
     }
 
+    /// What `quick` means.
+    fn shorten(&mut self) {
+        let most = if self.steps == 0 { QUICK_STEPS } else { self.steps };
+        (self.epochs, self.steps) = (1, most.min(QUICK_STEPS));
+        (self.batch_size, self.accumulate) = (self.batch_size.min(QUICK_BATCH), 1);
+        self.fixmatch.labelled = self.fixmatch.labelled.min((self.batch_size / 4).max(1));
+    }
+
     fn check(&self) -> Result<(), String> {
         for (name, value) in [
             ("epochs", self.epochs),
@@ -326,7 +343,12 @@ fn defaults() -> Result<Table> {
 }
 
 fn from_table(table: Table) -> Result<Run, String> {
-    Value::Table(table).try_into().map_err(|e: toml::de::Error| e.to_string().trim_end().to_string())
+    let run: Result<Run, _> = Value::Table(table).try_into();
+    let mut run = run.map_err(|e: toml::de::Error| e.to_string().trim_end().to_string())?;
+    if run.quick {
+        run.shorten();
+    }
+    Ok(run)
 }
 
 /// `a.b.c` and a value as nested tables.
@@ -482,6 +504,18 @@ mod tests {
         let run = resolve("", &["transformer.size=0.3m", "net=vit"]).unwrap();
         assert_eq!((run.transformer.width, run.transformer.layers), (64, 6));
         assert_eq!(Run::from_saved(run.to_table().unwrap()).unwrap(), run);
+    }
+
+    #[test]
+    fn a_quick_run_is_short_whatever_else_is_set() {
+        let quick = |recipe: &str, sets: &[&str]| {
+            let run = resolve(recipe, sets).unwrap();
+            assert_eq!(Run::from_saved(run.to_table().unwrap()).unwrap(), run);
+            [run.steps, run.epochs, run.batch_size, run.accumulate, run.fixmatch.labelled]
+        };
+        assert_eq!(quick("epochs = 9\nbatch_size = 256\naccumulate = 4", &["quick=true"]), [100, 1, 64, 1, 16]);
+        assert_eq!(quick("quick = true", &["steps=30", "epochs=3", "batch_size=8"]), [30, 1, 8, 1, 2]);
+        assert_eq!(quick("quick = true", &["quick=false"])[1], Run::default().epochs);
     }
 
     #[test]

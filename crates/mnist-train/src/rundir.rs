@@ -9,7 +9,7 @@
 //!           evaluation.json    figures of the test split
 //!           curves.png  report.html  model-card.md
 //!           tokenizer.json, patches.json   how tokens are made, where the objective learns from such
-//!           pictures/          where the objective draws: NAME.png at the end, epoch-0003-NAME.png on the way
+//!           pictures/          where the objective draws: NAME.png, of texts NAME.txt, at the end, epoch-0003-NAME.png on the way
 //!           tensorboard/       event files, where they were asked for
 //!           run.lock           held while a process trains
 //! ```
@@ -239,7 +239,8 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::NoRun`] naming the places that were tried.
     pub fn find(wanted: &str, runs: &Path) -> Result<Self> {
-        let tried = vec![PathBuf::from(wanted), runs.join(wanted)];
+        let mut tried = vec![PathBuf::from(wanted), runs.join(wanted)];
+        tried.dedup();
         match tried.iter().find(|path| path.join("run.toml").is_file()) {
             Some(path) => Ok(Self { path: path.clone() }),
             None => Err(TrainError::NoRun { wanted: wanted.into(), tried }),

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_table_of_few_labels_becomes_means_and_differences() {
-        let head = "way,labels,seed,valid_accuracy,test_accuracy,test_macro_f1,learning_rate\n";
+        let head = "way,labels,seed,valid_score,test_accuracy,test_macro_f1,learning_rate\n";
         let rows = "scratch,100,1,0.5,0.80,0.8,\nfull,100,1,0.5,0.81,0.8,\nscratch,100,2,0.5,0.82,0.8,\nfull,100,2,0.5,0.85,0.8,\n";
         let results = few_labels(&directory("table", &[(TABLE, &format!("{head}{rows}"))])).unwrap();
         let value = |name: &str| results.values.iter().find(|value| value.name == name).unwrap();

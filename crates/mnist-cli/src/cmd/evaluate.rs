@@ -152,7 +152,7 @@ impl Measure<'_> {
         let images = [<HostBatch as Kind>::wanted(data)?, <HostBatch as Kind>::wanted(&train)?];
         let classes = &judge_saved.facts.classes;
         let found = judge(model, &*classifier, classes, images, SEED, device)?;
-        save_pictures(self.dir, "", &[("nearest-training-images", found.nearest)])?;
+        save_pictures(self.dir, "", &[("nearest-training-images.png".into(), found.nearest)])?;
         Ok(found.scores)
     }
 }

@@ -168,8 +168,7 @@ fn ways(asked: &[String], mut check: impl FnMut(&str) -> Result<()>) -> Result<V
 /// Table, picture and conclusion.
 fn report(out: &Path, cells: &[Cell], name: &str, figure: Figure) -> Result<ExitCode> {
     write_whole(&out.join("few-labels.csv"), few_labels::csv(cells).as_bytes())?;
-    let accuracy = few_labels::table(cells, Figure::Accuracy);
-    let chart = few_labels::chart(&accuracy, &format!("Few labels, from {name}"));
+    let chart = few_labels::chart(cells, figure, &format!("Few labels, from {name}"));
     write_whole(&out.join("few-labels.png"), &plot::png(&[chart])?)?;
     let mut text = std::io::stdout().lock();
     for figure in [Figure::Accuracy, Figure::MacroF1] {

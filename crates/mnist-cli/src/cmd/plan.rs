@@ -99,7 +99,7 @@ fn show(
     }
     let activations = memory.activations.map_or("not counted".into(), mib);
     writeln!(out, "  {:<36} {activations:>12}", "kept for the backward pass")?;
-    writeln!(out, "memory of the run, checkpoints written: {}", mib(memory.peak()))?;
+    writeln!(out, "memory while it trains, checkpoints written: {}", mib(memory.peak()))?;
     writeln!(out, "time, as this machine is now (measured on {} examples):", time.measured_batch)?;
     writeln!(out, "  {:<36} {:>12}", "a step", seconds(time.step))?;
     writeln!(out, "  {:<36} {:>12}", "validation", seconds(time.validation))?;
@@ -168,10 +168,7 @@ fn measure(mut run: Run, mut data: TrainingData, steps: usize, place: &Place) ->
     let home = std::env::temp_dir().join(format!("mnist-plan-{}", std::process::id()));
     let saved = begun(run, &data, None, place.name(), 1);
     let (dir, _lock) = RunDir::create(&home, &saved)?;
-    // Linux begins to look for the most memory anew; elsewhere, and where it is not allowed, the plan's own counts too.
-    if let Err(error) = std::fs::write("/proc/self/clear_refs", "5") {
-        tracing::debug!("clear_refs: {error}");
-    }
+    plan::forget_peak();
     let measured = place.run(Steps { dir: &dir, saved: &saved, data: &data, steps });
     std::fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
     measured

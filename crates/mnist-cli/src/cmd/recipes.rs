@@ -33,6 +33,8 @@ fn title(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mnist_train::run::Run;
+
     use super::*;
 
     #[test]
@@ -42,6 +44,14 @@ mod tests {
             let length = title.chars().count();
             assert!(title.ends_with(['.', '?', '!']) && (20..=240).contains(&length), "{name}: {title:?}");
             assert!(text.contains("# command:"), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_recipe_has_a_quick_form() {
+        for (name, text) in Recipe::all().filter(|(name, _)| !name.starts_with("pipeline-")) {
+            let run = Run::resolve(Some((text, name.as_ref())), &["quick=true".into()]).unwrap();
+            assert!(run.steps <= 100 && run.epochs == 1 && run.batch_size <= 64, "{name}");
         }
     }
 }

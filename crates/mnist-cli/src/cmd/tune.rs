@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use mnist_model::objectives::ChosenBy;
 use mnist_train::{
     TrainError, checkpoint,
     data::TrainingData,
@@ -68,6 +69,7 @@ pub(crate) fn run(args: &Tune, common: &Common) -> Result<ExitCode> {
         None => begin(args, common)?,
     };
     let _lock = lock(&home)?;
+    let by = registry::chosen_by(&Run::resolve(Some((&search.recipe, Path::new("search.json"))), &search.set)?)?;
     let place = Place::choose(common)?;
     let limit = args.minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes));
     let mut trials = read_trials(&home)?;
@@ -98,13 +100,18 @@ pub(crate) fn run(args: &Tune, common: &Common) -> Result<ExitCode> {
             return Ok(ExitCode::from(stop::INTERRUPTED));
         };
         if !common.quiet {
-            tell!("{}", line(&trial));
+            tell!("{}", line(&trial, by));
         }
         trials.push(trial);
         let lines: Result<Vec<String>, _> = trials.iter().map(serde_json::to_string).collect();
         write_whole(&home.join("trials.jsonl"), (lines?.join("\n") + "\n").as_bytes())?;
     }
-    finish(&home, &search, &trials, common, &mut out)
+    finish(&home, &search, &trials, by, common, &mut out)
+}
+
+/// A trial's score as validation has it; kept is one of which a larger is better.
+fn value(score: f64, by: ChosenBy) -> f64 {
+    if by.larger_is_better { score } else { -score }
 }
 
 /// Table, picture and recipe of what was found.
@@ -112,6 +119,7 @@ fn finish(
     home: &Path,
     search: &Search,
     trials: &[Trial],
+    by: ChosenBy,
     common: &Common,
     out: &mut impl Write,
 ) -> Result<ExitCode> {
@@ -120,24 +128,25 @@ fn finish(
         b.score().unwrap_or(f64::NEG_INFINITY).total_cmp(&a.score().unwrap_or(f64::NEG_INFINITY))
     });
     for trial in &sorted {
-        writeln!(out, "{}", line(trial))?;
+        writeln!(out, "{}", line(trial, by))?;
     }
     let points = |pruned: bool| {
         let of = trials.iter().filter(|t| t.pruned == pruned);
-        of.filter_map(|t| Some((t.number as f64, t.score()?))).collect::<Vec<_>>()
+        of.filter_map(|t| Some((t.number as f64, value(t.score()?, by)))).collect::<Vec<_>>()
     };
     let mut so_far = f64::NEG_INFINITY;
     let mut line_points: Vec<(f64, f64)> =
         trials.iter().filter_map(|t| Some((t.number as f64, t.score()?))).collect();
     for (_, score) in &mut line_points {
         so_far = so_far.max(*score);
-        *score = so_far;
+        *score = value(so_far, by);
     }
+    let name = by.score.replace('_', " ");
     let series = |name: &str, points| Series { name: name.into(), points };
     let chart = Chart {
         title: "trials".into(),
         x: "trial".into(),
-        y: "validation score (larger is better)".into(),
+        y: format!("{name} on validation"),
         log_y: false,
         series: vec![
             series("best so far", line_points),
@@ -153,9 +162,9 @@ fn finish(
     sets.extend(best.sets.iter().cloned());
     let text = tune::recipe(&search.recipe, &sets).map_err(TrainError::Settings)?;
     let head = format!(
-        "# The best of {} trials, chosen on validation ({:.4}); trial {}.\n",
+        "# The best of {} trials, chosen on validation ({name} {:.4}); trial {}.\n",
         trials.len(),
-        best.score().unwrap_or(f64::NAN),
+        value(best.score().unwrap_or(f64::NAN), by),
         best.number
     );
     let path = home.join("best.toml");
@@ -165,13 +174,14 @@ fn finish(
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(trial: &Trial) -> String {
-    let end = match (&trial.failed, trial.score()) {
+fn line(trial: &Trial, by: ChosenBy) -> String {
+    let name = by.score.replace('_', " ");
+    let end = match (&trial.failed, trial.score().map(|score| value(score, by))) {
         (Some(reason), _) => format!("failed: {reason}"),
         (None, Some(score)) if trial.pruned => {
-            format!("{score:.4} (given up after epoch {})", trial.curve.len())
+            format!("{name} {score:.4} (given up after epoch {})", trial.curve.len())
         }
-        (None, Some(score)) => format!("{score:.4}"),
+        (None, Some(score)) => format!("{name} {score:.4}"),
         (None, None) => "no score".into(),
     };
     format!("trial {:>3}  {end}  {}", trial.number, trial.sets.join(" "))

@@ -543,6 +543,11 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     };
     let (_, said) = ok(&[&["pretrain", "masked", "--data", "text", "--name", "m"], TOKENS].concat());
     assert!(said.contains("masked (transformer) on text"), "{said}");
+    let shown = String::from_utf8(home.file("m", "pictures/masked-predicted-true.txt")).unwrap();
+    let first: Vec<_> = shown.lines().take(3).collect();
+    assert!(first[0].contains("[MASK]") && !first[1].contains("[MASK]") && !first[2].contains("[MASK]"), "{shown}");
+    assert!(first[2].starts_with("true       ") && first[2].contains(" | "), "{shown}");
+    assert!(String::from_utf8(home.file("m", "report.html")).unwrap().contains("masked predicted true"));
 
     let tune = ["finetune", "--from", "m", "--labels", "64", "--set", "steps=4", "--epochs", "1"];
     let (found, said) = ok(&[&tune[..], &["--name", "t", "--set", "tokens.context=40"]].concat());

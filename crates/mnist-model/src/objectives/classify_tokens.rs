@@ -188,6 +188,7 @@ mod tests {
             length,
             per_position: false,
             patches: None,
+            tokeniser: None,
         };
         host.to_device(&Default::default())
     }

@@ -22,6 +22,8 @@ use crate::{
 
 /// Images in a picture of samples.
 const SAMPLES: usize = 32;
+/// Texts of an excerpt.
+const EXCERPTS: usize = 3;
 
 /// Settings of the objective that a recipe may set.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -217,6 +219,19 @@ impl<B: Backend> Objective<B> for LanguageModel<B> {
         };
         let images = drawn(patches, &self.continued(&request, &mut unwatched), &batch.units.device());
         vec![Picture { name: "samples", images, columns: 8 }]
+    }
+
+    fn excerpts(&self, batch: Tokens<B>) -> Vec<(&'static str, String)> {
+        let Some(tokeniser) = &batch.tokeniser else { return Vec::new() };
+        let request = GenerateRequest {
+            count: EXCERPTS,
+            start: vec![(self.vocabulary + tokens::START) as i32],
+            key: Key::new(0).named("excerpts"),
+            ..Default::default()
+        };
+        let rows = self.continued(&request, &mut unwatched);
+        let lines = rows.iter().map(|row| tokeniser.shown(row) + "\n").collect::<Vec<_>>();
+        vec![("samples", lines.join("\n"))]
     }
 
     fn features(&self, batch: Tokens<B>) -> Option<Tensor<B, 2>> {

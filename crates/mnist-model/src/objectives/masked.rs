@@ -25,6 +25,11 @@ use crate::{
     transformer::STD,
 };
 
+/// Name of the picture and the excerpt.
+const SHOWN: &str = "masked-predicted-true";
+/// Texts of an excerpt.
+const EXCERPTS: usize = 4;
+
 /// Settings of the objective that a recipe may set.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default)]
@@ -159,6 +164,19 @@ impl<B: Backend> Masked<B> {
         all.chunks_exact(length.max(1)).map(<[i32]>::to_vec).collect()
     }
 
+    /// What is read, what is predicted, and what is true.
+    fn shown(&self, batch: &Tokens<B>) -> [Vec<Vec<i32>>; 3] {
+        let [_, length] = batch.tokens.dims();
+        let rows = |values: Vec<i64>| -> Vec<Vec<i32>> {
+            values.chunks_exact(length.max(1)).map(|row| row.iter().map(|&t| t as i32).collect()).collect()
+        };
+        let read: Vec<i64> = batch.tokens.to_data().iter::<i64>().collect();
+        let told: Vec<i64> = batch.truth.to_data().iter::<i64>().collect();
+        let truth =
+            read.iter().zip(&told).map(|(&read, &told)| if told >= 0 { told } else { read }).collect();
+        [rows(read), self.filled(batch), rows(truth)]
+    }
+
     /// Images of whole sequences, of which the special tokens that end segments are taken out.
     fn draw(&self, patches: &Patches, rows: &[Vec<i32>], device: &B::Device) -> Tensor<B, 4> {
         let [start, separator] =
@@ -279,17 +297,19 @@ impl<B: Backend> Objective<B> for Masked<B> {
     fn pictures(&self, batch: Tokens<B>) -> Vec<Picture<B>> {
         let Some(patches) = &batch.patches else { return Vec::new() };
         let device = batch.units.device();
-        let [_, length] = batch.tokens.dims();
-        let rows = |values: Vec<i64>| -> Vec<Vec<i32>> {
-            values.chunks_exact(length.max(1)).map(|row| row.iter().map(|&t| t as i32).collect()).collect()
-        };
-        let read: Vec<i64> = batch.tokens.to_data().iter::<i64>().collect();
-        let told: Vec<i64> = batch.truth.to_data().iter::<i64>().collect();
-        let truth =
-            read.iter().zip(&told).map(|(&read, &told)| if told >= 0 { told } else { read }).collect();
         let draw = |rows: Vec<Vec<i32>>| self.draw(patches, &rows, &device);
-        let all = vec![draw(rows(read)), draw(self.filled(&batch)), draw(rows(truth))];
-        vec![Picture { name: "masked-predicted-true", ..side_by_side(all) }]
+        vec![Picture { name: SHOWN, ..side_by_side(self.shown(&batch).map(draw).into()) }]
+    }
+
+    fn excerpts(&self, batch: Tokens<B>) -> Vec<(&'static str, String)> {
+        let Some(tokeniser) = &batch.tokeniser else { return Vec::new() };
+        let [masked, predicted, truth] = self.shown(&batch);
+        let three = masked.iter().zip(&predicted).zip(&truth).take(EXCERPTS);
+        let lines = three.map(|((masked, predicted), truth)| {
+            let [masked, predicted, truth] = [masked, predicted, truth].map(|row| tokeniser.shown(row));
+            format!("masked     {masked}\npredicted  {predicted}\ntrue       {truth}\n")
+        });
+        vec![(SHOWN, lines.collect::<Vec<_>>().join("\n"))]
     }
 
     fn features(&self, batch: Tokens<B>) -> Option<Tensor<B, 2>> {

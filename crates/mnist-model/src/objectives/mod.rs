@@ -248,6 +248,12 @@ pub trait Objective<B: Backend>: Module<B> {
         let _ = batch;
         Vec::new()
     }
+
+    /// What it does with the first texts of the validation split: a name, as a [`Picture`] has one, and lines.
+    fn excerpts(&self, batch: On<Self::Input, B>) -> Vec<(&'static str, String)> {
+        let _ = batch;
+        Vec::new()
+    }
 }
 
 /// Settings that make an objective's model.

@@ -78,9 +78,11 @@ fn each_method_freezes_what_it_says() {
 
 #[test]
 fn rates_decay_from_the_top() {
-    let settings = FinetuneSettings { method: Method::LayerDecay, layer_decay: 0.5, ..Default::default() };
-    let wanted = [0.125, 0.125, 0.125, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0];
-    assert_eq!(settings.rates(&list(RESNET)), wanted);
+    for method in [Method::LayerDecay, Method::Gradual] {
+        let settings = FinetuneSettings { method, layer_decay: 0.5, ..Default::default() };
+        let wanted = [0.125, 0.125, 0.125, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0];
+        assert_eq!(settings.rates(&list(RESNET)), wanted);
+    }
     assert_eq!(FinetuneSettings::default().rates(&list(RESNET)), [1.0; 9]);
 }
 

@@ -32,6 +32,8 @@ fn text_runs_keep_their_tokeniser_measure_in_bytes_and_resume_to_the_same_bits()
     let lab = lab(&sets);
     lab.fit().unwrap();
     assert!(lab.dir.path().join(TOKENISER).is_file());
+    let said = std::fs::read_to_string(lab.dir.pictures().join("epoch-0001-samples.txt")).unwrap();
+    assert_eq!(said.lines().filter(|line| !line.is_empty()).count(), 3, "{said}");
     let device = Default::default();
     let digest = lab.dir.settings_digest().unwrap();
     let model =

@@ -173,6 +173,10 @@ pub(crate) fn are_pictures(path: &Path) -> Result<bool> {
             .map(|found| found.filter_map(|entry| Some(entry.ok()?.path())).collect::<Vec<_>>())
     };
     let inside = entries(path).map_err(read)?;
+    if inside.is_empty() {
+        let message = format!("{} is an empty folder: no picture, no .txt file, no folder of such", path.display());
+        return Err(UsageError(message).into());
+    }
     // A class's folder, or one of `train`'s.
     let deeper = |dir: &PathBuf| entries(dir).unwrap_or_default();
     let below: Vec<PathBuf> = inside.iter().flat_map(deeper).collect();

@@ -109,13 +109,25 @@ impl Tokens {
         let error = read.iter().zip(&back).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / read.len() as f32;
         writeln!(out, "what comes back differs from what was read by {error:.5} (mean square, pixels 0-1)")?;
         let bytes = |pixels: &[f32]| pixels.iter().map(|p| (p * 255.0).round() as u8).collect::<Vec<u8>>();
-        let tiles = [("image", image.to_vec()), ("read", bytes(&read)), ("back", bytes(&back))];
+        let numbers = numbers(&tokens, patches.vocabulary(), patches.grid(), patch);
+        let tiles =
+            [("image", image.to_vec()), ("read", bytes(&read)), ("tokens", numbers), ("back", bytes(&back))];
         let tiles = tiles.map(|(name, pixels)| (name.to_string(), pixels)).to_vec();
         let tiles = Tiles { size: images.size(), tiles };
         if let Some(path) = &self.out {
             tiles.save(path)?;
-            writeln!(out, "image, read and back in {}:", path.display())?;
+            writeln!(out, "image, read, tokens (a grey for each number) and back in {}:", path.display())?;
         }
         Ok(tiles.print(out)?)
     }
+}
+
+/// Each patch as one value by the number of its token, 0 for the first and 255 for the last.
+fn numbers(tokens: &[i32], vocabulary: usize, [rows, cols]: [usize; 2], [height, width]: [usize; 2]) -> Vec<u8> {
+    let last = vocabulary.saturating_sub(1).max(1) as f32;
+    let grey = |y: usize, x: usize| {
+        let token = tokens.get(y / height * cols + x / width).copied().unwrap_or(0);
+        (255.0 * token as f32 / last).round() as u8
+    };
+    (0..rows * height).flat_map(|y| (0..cols * width).map(move |x| (y, x))).map(|(y, x)| grey(y, x)).collect()
 }
