@@ -45,7 +45,12 @@ impl FileNames {
         let text = fs::read_to_string(&path).map_err(DataError::io("read", &path))?;
         let found = sha256_hex(text.as_bytes());
         if let Some(wanted) = sha256.filter(|wanted| *wanted != found) {
-            return Err(DataError::malformed(&path, "SHA-256", found, format!("{wanted}, as it was imported")));
+            return Err(DataError::malformed(
+                &path,
+                "SHA-256",
+                found,
+                format!("{wanted}, as it was imported"),
+            ));
         }
         serde_json::from_str(&text)
             .map_err(|e| DataError::malformed(&path, "list of files", e, "one that `data import` wrote"))

@@ -112,7 +112,11 @@ pub(crate) fn inside(file: &Path, folder: &Path) -> Result<()> {
     let root = folder.canonicalize().map_err(DataError::io("read", folder))?;
     let out = file.canonicalize().is_ok_and(|real| !real.starts_with(&root));
     let wanted = "files of the folder itself: copy it there, or name the folder that it is in";
-    if out { Err(DataError::malformed(file, "file", "a link that leads out of its folder", wanted)) } else { Ok(()) }
+    if out {
+        Err(DataError::malformed(file, "file", "a link that leads out of its folder", wanted))
+    } else {
+        Ok(())
+    }
 }
 
 /// The set's files in `dir`, or what is missing.

@@ -9,8 +9,8 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use crate::{
     batch::{Examples, pieces},
     patches::Patches,
-    tokeniser::Tokeniser,
     sequences::Sequences,
+    tokeniser::Tokeniser,
 };
 
 /// Tokens behind the vocabulary: [`START`], [`SEPARATOR`], [`MASK`] and [`PAD`].

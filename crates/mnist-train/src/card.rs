@@ -5,7 +5,13 @@ use std::fmt::Write;
 
 use mnist_data::{Binarise, ImageSize, Preparation, Source, text};
 
-use crate::{figures::Figures, metrics::Evaluation, registry, rundir::{RunDir, SavedRun}, token_data};
+use crate::{
+    figures::Figures,
+    metrics::Evaluation,
+    registry,
+    rundir::{RunDir, SavedRun},
+    token_data,
+};
 
 /// Expected calibration error from which probabilities are called off.
 const MISCALIBRATED: f64 = 0.02;
@@ -93,7 +99,7 @@ fn uses(name: &str, saved: &SavedRun, figures: &Figures) -> Vec<String> {
     let mut uses = match (saved.run.objective.as_str(), figures) {
         ("label-sequence", _) if !text => Vec::new(),
         (_, Figures::Classification(_)) if text => vec![format!("mnist-cli predict {name} --text TEXT")],
-        (_, Figures::Classification(_))
+        ("regression", _) | (_, Figures::Classification(_))
             if saved.facts.size == PREPARED || saved.facts.preparation == Preparation::Middle =>
         {
             vec![format!("mnist-cli predict {name} picture.png")]

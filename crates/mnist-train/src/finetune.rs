@@ -280,7 +280,8 @@ impl Source {
         if file.is_file() {
             return Self::read(wanted, file, None, None);
         }
-        let of_weights = ["safetensors", "pth", "pt"].iter().any(|end| file.extension().is_some_and(|e| e == *end));
+        let of_weights =
+            ["safetensors", "pth", "pt"].iter().any(|end| file.extension().is_some_and(|e| e == *end));
         if of_weights && !runs.join(wanted).is_dir() {
             let error = std::io::ErrorKind::NotFound.into();
             return Err(TrainError::io("read", file)(error));

@@ -116,7 +116,10 @@ impl Import {
         let left_out: Vec<_> = left.into_iter().map(|(name, tensor)| (name, tensor.shape)).collect();
         let unused = left_out.iter().filter(|_| !allow_unused);
         let unused = unused.map(|(name, shape)| format!("{name} {shape:?}")).collect();
-        let advice = format!("the encoder fits: `finetune --from {} --net {net}` takes it and learns a new last layer", self.from);
+        let advice = format!(
+            "the encoder fits: `finetune --from {} --net {net}` takes it and learns a new last layer",
+            self.from
+        );
         let mismatches: Vec<_> = [
             (encoder_fits && missing.len() + other.len() > 0).then_some(advice),
             listed("missing", missing),

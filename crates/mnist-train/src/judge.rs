@@ -53,7 +53,8 @@ pub fn judge<B: Backend>(
     let no_classifier =
         || TrainError::Settings("the model whose features are to be used does not classify".into());
     // Before minutes of distances.
-    let one = AnyLoader::Images(Loader::new(data.clone(), real.indices().iter().copied().take(1).collect(), 1)?);
+    let one =
+        AnyLoader::Images(Loader::new(data.clone(), real.indices().iter().copied().take(1).collect(), 1)?);
     classifier.probabilities(&one, device)?.ok_or_else(no_classifier)?;
     let request = GenerateRequest { count, ..Default::default() };
     let made = sampling::images(maker, &request, Key::new(seed).named("generate"), device)?.images;

@@ -513,7 +513,10 @@ mod tests {
             assert_eq!(Run::from_saved(run.to_table().unwrap()).unwrap(), run);
             [run.steps, run.epochs, run.batch_size, run.accumulate, run.fixmatch.labelled]
         };
-        assert_eq!(quick("epochs = 9\nbatch_size = 256\naccumulate = 4", &["quick=true"]), [100, 1, 64, 1, 16]);
+        assert_eq!(
+            quick("epochs = 9\nbatch_size = 256\naccumulate = 4", &["quick=true"]),
+            [100, 1, 64, 1, 16]
+        );
         assert_eq!(quick("quick = true", &["steps=30", "epochs=3", "batch_size=8"]), [30, 1, 8, 1, 2]);
         assert_eq!(quick("quick = true", &["quick=false"])[1], Run::default().epochs);
     }

@@ -107,7 +107,8 @@ impl Pair {
     }
 
     fn json(&self) -> serde_json::Value {
-        let Difference { first_only, second_only, difference, interval, exact, statistic, corrected } = self.difference;
+        let Difference { first_only, second_only, difference, interval, exact, statistic, corrected } =
+            self.difference;
         json!({
             "first": self.first,
             "second": self.second,

@@ -206,7 +206,10 @@ mod tests {
         assert!(data(&["fetch", "minst"]).is_err());
         // The text comes out of the program.
         data(&["fetch", "text", "--into", into]).unwrap();
-        assert_eq!(Text::open(None, Some(dir.path())).unwrap().digest, Text::open(None, None).unwrap().digest);
+        assert_eq!(
+            Text::open(None, Some(dir.path())).unwrap().digest,
+            Text::open(None, None).unwrap().digest
+        );
         assert!(data(&["fetch", "text", "--from", &from, "--into", into]).is_err());
     }
 

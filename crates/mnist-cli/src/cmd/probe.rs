@@ -38,7 +38,10 @@ pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     if !args.json {
         let (name, width) = (dir.name(), train.width);
-        writeln!(out, "{name}: {width} features; test accuracy of probes, mean of the seeds with its 95 % interval")?;
+        writeln!(
+            out,
+            "{name}: {width} features; test accuracy of probes, mean of the seeds with its 95 % interval"
+        )?;
         writeln!(out, "{:>8}  {:>5}  {:<24} logistic regression", "labels", "seeds", "nearest neighbours")?;
     }
     let mut probes = Vec::new();

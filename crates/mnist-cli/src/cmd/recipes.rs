@@ -17,7 +17,10 @@ pub(crate) fn run(args: &Recipes) -> Result<ExitCode> {
     for (name, text) in Recipe::all() {
         writeln!(out, "{name:wide$}  {}", title(text))?;
     }
-    writeln!(out, "\nmnist-cli recipes NAME prints one, with the command that it is for and what was measured with it")?;
+    writeln!(
+        out,
+        "\nmnist-cli recipes NAME prints one, with the command that it is for and what was measured with it"
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

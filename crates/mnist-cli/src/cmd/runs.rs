@@ -37,8 +37,19 @@ struct Row {
     train_seconds: Option<f64>,
 }
 
-const HEAD: [&str; 11] =
-    ["name", "objective", "net", "data", "seed", "backend", "epochs", "score", "validation", "test", "seconds"];
+const HEAD: [&str; 11] = [
+    "name",
+    "objective",
+    "net",
+    "data",
+    "seed",
+    "backend",
+    "epochs",
+    "score",
+    "validation",
+    "test",
+    "seconds",
+];
 /// The columns that hold words and begin on the left.
 const WORDS: [usize; 6] = [0, 1, 2, 3, 5, 7];
 

@@ -69,7 +69,8 @@ pub(crate) fn run(args: &Tune, common: &Common) -> Result<ExitCode> {
         None => begin(args, common)?,
     };
     let _lock = lock(&home)?;
-    let by = registry::chosen_by(&Run::resolve(Some((&search.recipe, Path::new("search.json"))), &search.set)?)?;
+    let by =
+        registry::chosen_by(&Run::resolve(Some((&search.recipe, Path::new("search.json"))), &search.set)?)?;
     let place = Place::choose(common)?;
     let limit = args.minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes));
     let mut trials = read_trials(&home)?;

@@ -54,7 +54,11 @@ fn what_does_not_fit_is_listed_and_nothing_is_written() {
             "resnet18",
             &["missing: ", "layer4.1.bn2.weight [16]", "of no use", "fc2.weight [10, 8]"][..],
         ),
-        (&resnet, "resnet18", &["fc.weight is [7, 32], wanted [10, 32]", "the encoder fits: `finetune --from"]),
+        (
+            &resnet,
+            "resnet18",
+            &["fc.weight is [7, 32], wanted [10, 32]", "the encoder fits: `finetune --from"],
+        ),
         (&deeper, "resnet50", &["fc.weight is [7, 64], wanted [10, 64]"]),
         (&example, "mlp", &["missing: hidden.0.weight [8, 784]", "head.bias [10]", "conv1.bias [2]"]),
     ] {

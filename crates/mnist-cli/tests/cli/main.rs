@@ -197,7 +197,10 @@ fn train_evaluate_predict() {
     assert_eq!((&row["test_accuracy"], &row["test"]), (&e["accuracy"], &e["accuracy"]));
     let json: Value = serde_json::from_str(&home.ok(&["compare", "a", "a", "--json"])).unwrap();
     assert_eq!(json["runs"][1]["accuracy"], e["accuracy"]);
-    assert_eq!((json["pairs"][0]["difference"].as_f64(), json["pairs"][0]["exact_p"].as_f64()), (Some(0.0), Some(1.0)));
+    assert_eq!(
+        (json["pairs"][0]["difference"].as_f64(), json["pairs"][0]["exact_p"].as_f64()),
+        (Some(0.0), Some(1.0))
+    );
 }
 
 #[test]
@@ -307,7 +310,7 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
         (&["plan", "--check", "1"], "--check"),
         (&["train", "--threads", "0"], "--threads"),
         (&["train", "--epochs", "-1"], "invalid value '-1' for '--epochs <N>'"),
-        (&["generate", "a", "--temperature", "-1"], "is not a run"),
+        (&["generate", "a", "--temperature", "-1"], "--temperature -1 has to be 0 or more"),
         (&["train", "--backend", "flex", "--devices", "1"], "backend flex has one device here, number 0"),
         (&["train", "--backend", "flex", "--devices", "0,1"], "backend flex has one device here, number 0"),
         (&["train", "--backend", "flex", "--devices", "0,0"], "--devices names device 0 twice"),
@@ -545,7 +548,10 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     assert!(said.contains("masked (transformer) on text"), "{said}");
     let shown = String::from_utf8(home.file("m", "pictures/masked-predicted-true.txt")).unwrap();
     let first: Vec<_> = shown.lines().take(3).collect();
-    assert!(first[0].contains("[MASK]") && !first[1].contains("[MASK]") && !first[2].contains("[MASK]"), "{shown}");
+    assert!(
+        first[0].contains("[MASK]") && !first[1].contains("[MASK]") && !first[2].contains("[MASK]"),
+        "{shown}"
+    );
     assert!(first[2].starts_with("true       ") && first[2].contains(" | "), "{shown}");
     assert!(String::from_utf8(home.file("m", "report.html")).unwrap().contains("masked predicted true"));
 

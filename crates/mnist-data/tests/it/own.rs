@@ -224,7 +224,11 @@ fn what_makes_no_set_is_refused() {
         let mnist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/mnist");
         for (i, name) in mnist_data::sources::FILE_NAMES.iter().enumerate() {
             let (from, to) = (mnist.join(format!("{name}.gz")), idx.path().join(format!("{name}.gz")));
-            if i == 0 { std::os::unix::fs::symlink(from, to).unwrap() } else { fs::write(to, fs::read(from).unwrap()).unwrap() }
+            if i == 0 {
+                std::os::unix::fs::symlink(from, to).unwrap()
+            } else {
+                fs::write(to, fs::read(from).unwrap()).unwrap()
+            }
         }
         assert!(refused(idx.path(), Wanted::default()).contains("leads out of its folder"));
     }

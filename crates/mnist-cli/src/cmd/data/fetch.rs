@@ -46,11 +46,16 @@ impl Fetch {
                 return Err(UsageError(message.into()).into());
             }
             let dir = into.join(text::NAME);
-            std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the directory {}", dir.display()))?;
+            std::fs::create_dir_all(&dir)
+                .with_context(|| format!("cannot make the directory {}", dir.display()))?;
             for (name, bytes) in TEXT {
                 write_whole(&dir.join(name), bytes)?;
             }
-            writeln!(out, "The King James Version; its terms are in README.md beside it, in {}", dir.display())?;
+            writeln!(
+                out,
+                "The King James Version; its terms are in README.md beside it, in {}",
+                dir.display()
+            )?;
             return self.tell_of(&into, out);
         }
         let source = Source::find(&self.name)?;

@@ -174,7 +174,8 @@ pub(crate) fn are_pictures(path: &Path) -> Result<bool> {
     };
     let inside = entries(path).map_err(read)?;
     if inside.is_empty() {
-        let message = format!("{} is an empty folder: no picture, no .txt file, no folder of such", path.display());
+        let message =
+            format!("{} is an empty folder: no picture, no .txt file, no folder of such", path.display());
         return Err(UsageError(message).into());
     }
     // A class's folder, or one of `train`'s.

@@ -123,7 +123,12 @@ impl Tokens {
 }
 
 /// Each patch as one value by the number of its token, 0 for the first and 255 for the last.
-fn numbers(tokens: &[i32], vocabulary: usize, [rows, cols]: [usize; 2], [height, width]: [usize; 2]) -> Vec<u8> {
+fn numbers(
+    tokens: &[i32],
+    vocabulary: usize,
+    [rows, cols]: [usize; 2],
+    [height, width]: [usize; 2],
+) -> Vec<u8> {
     let last = vocabulary.saturating_sub(1).max(1) as f32;
     let grey = |y: usize, x: usize| {
         let token = tokens.get(y / height * cols + x / width).copied().unwrap_or(0);
