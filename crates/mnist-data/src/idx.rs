@@ -171,10 +171,10 @@ impl Header {
         }
         let wanted = format!("{} bytes for dimensions {:?}", self.total, self.dims);
         let (what, found) = if found < self.total {
-            ("length of the unpacked file (cut short)", format!("{found} bytes"))
+            ("IDX length, unpacked (cut short)", format!("{found} bytes"))
         } else {
             let more = if found - self.total >= SLACK { " or more" } else { "" };
-            ("length of the unpacked file (bytes after the end)", format!("{found} bytes{more}"))
+            ("IDX length, unpacked (bytes after the end)", format!("{found} bytes{more}"))
         };
         Err(DataError::malformed(name, what, found, wanted))
     }

@@ -118,7 +118,7 @@ impl Own {
             Err(_) => folder(path, wanted),
         }?;
         let preparation = wanted.preparation.unwrap_or(found.preparation);
-        if preparation == Preparation::Digit && found.train.size() != [scan::SIDE; 2].into() {
+        if wanted.preparation == Some(Preparation::Digit) && found.train.size() != [scan::SIDE; 2].into() {
             let wanted = format!("{0}x{0} pixels, grey, as digits are", scan::SIDE);
             return Err(DataError::invalid("size of the images", found.train.size(), wanted));
         }
