@@ -510,7 +510,7 @@ pub(crate) enum Split {
 pub(crate) struct Predict {
     /// A run: its directory or name
     pub run: String,
-    /// Pictures, PNG or JPEG, any size: of one digit each, dark on light or light on dark; for a model of pictures of
+    /// Pictures, PNG or JPEG, any size, or folders of such: of one digit each, dark on light or light on dark; for a model of pictures of
     /// one's own, such as it has learned from
     #[arg(required_unless_present = "text")]
     pub images: Vec<PathBuf>,

@@ -257,6 +257,15 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
     };
     let names: BTreeSet<&str> =
         sides.iter().flat_map(|(_, folders)| folders.iter().map(|(name, _)| name.as_str())).collect();
+    let is_idx =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains("-ubyte"));
+    if names.is_empty() && entries(&root)?.iter().any(is_idx) {
+        return Err(DataError::Pictures {
+            path: path.to_owned(),
+            found: "files that look like IDX, under other names".into(),
+            wanted: format!("{}, each as it is or as .gz", FILE_NAMES.join(", ")),
+        });
+    }
     let classes: BTreeMap<&str, usize> = names.into_iter().zip(0..).collect();
     let mut left_out = Vec::new();
     let mut pictures = Vec::new();

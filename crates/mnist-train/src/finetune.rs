@@ -351,7 +351,16 @@ impl Source {
     /// Settings, as `key=value`, that a model has to have to start from a run, whatever a recipe says: its net with its
     /// sizes, and how a run on tokens reads. None for files.
     pub fn structure(&self) -> Vec<String> {
-        let Some(saved) = &self.saved else { return Vec::new() };
+        let Some(saved) = &self.saved else {
+            // The sizes of a published net stand in its first kernels, [width, channels, 7, 7].
+            let stem = self.inside.get("stem.weight").and_then(|name| self.tensors.get(name));
+            return match (self.torchvision, stem.map(|(shape, _)| shape.as_slice())) {
+                (Some(net), Some([width, channels, ..])) => {
+                    vec![format!("{net}.width={width}"), format!("{net}.channels={channels}")]
+                }
+                _ => Vec::new(),
+            };
+        };
         let Some(Given { settings, .. }) = &self.given else { return net_structure(&saved.run) };
         let TokenNetSettings { width, heads, layers, hidden, dropout: _ } = saved.run.transformer;
         let TokenSettings { tokeniser, vocabulary, context, patch, codebook } = settings;

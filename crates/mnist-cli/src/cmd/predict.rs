@@ -1,7 +1,11 @@
 //! `predict RUN IMAGE...`: the digit in each picture. `predict RUN --text TEXT`: the class of a text, or the punctuation
 //! that belongs into it.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use mnist_data::{punctuation::MARKS, scan};
@@ -18,7 +22,7 @@ use utoipa::ToSchema;
 
 use super::{finite, likeliest, picture};
 use crate::{
-    args::{Common, Predict},
+    args::{Common, Predict, UsageError},
     device::{Compute, Job, Place},
 };
 
@@ -78,6 +82,25 @@ pub(crate) fn run(args: &Predict, common: &Common) -> Result<ExitCode> {
     Place::choose(common)?.run(Answers { args, dir: &dir, saved: &saved })
 }
 
+/// The pictures of a folder in the order of their names; a file stands for itself.
+fn pictures_in(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let read = |error| TrainError::io("read", path)(error);
+    let entries = std::fs::read_dir(path).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)?;
+    let picture = |path: &PathBuf| {
+        let end = path.extension().unwrap_or_default().to_ascii_lowercase();
+        ["png", "jpg", "jpeg"].iter().any(|wanted| end == *wanted) && path.is_file()
+    };
+    let mut found: Vec<_> = entries.into_iter().map(|entry| entry.path()).filter(picture).collect();
+    if found.is_empty() {
+        return Err(UsageError(format!("{}: a folder without PNG or JPEG files", path.display())).into());
+    }
+    found.sort();
+    Ok(found)
+}
+
 struct Answers<'a> {
     args: &'a Predict,
     dir: &'a RunDir,
@@ -107,7 +130,8 @@ impl Job for Answers<'_> {
         }
         let pictures = Pictures::of(saved, dir.path(), scan::SIDE)?;
         let model = load_model::<B>(dir, saved, main)?;
-        for paths in args.images.chunks(TOGETHER) {
+        let images = args.images.iter().map(|path| pictures_in(path)).collect::<Result<Vec<_>>>()?.concat();
+        for paths in images.chunks(TOGETHER) {
             let mut read = Vec::new();
             let mut pixels = Vec::new();
             for path in paths {

@@ -216,19 +216,22 @@ fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Co
     // Settings that make no model are found before anything is written.
     registry::check(&saved.run, &saved.facts).map_err(TrainError::Settings)?;
     let name = args.name.as_deref().map(checked).transpose()?;
+    let start = |source| -> Result<()> {
+        let plan = place.run(Start { saved: &saved, source })?;
+        if !common.quiet {
+            tell!("{}", show::start(&source.from, &plan).trim_end());
+        }
+        Ok(())
+    };
     if args.dry_run {
+        source.as_ref().map(start).transpose()?;
         return place.run(DryRun { saved: &saved });
     }
     let name = match name {
         Some(name) => name,
         None => free_name(&common.runs, &format!("{}-seed{}", recipe.name, saved.run.seed)),
     };
-    if let Some(source) = &source {
-        let plan = place.run(Start { saved: &saved, source })?;
-        if !common.quiet {
-            tell!("{}", show::start(&source.from, &plan).trim_end());
-        }
-    }
+    source.as_ref().map(start).transpose()?;
     let (dir, lock) = RunDir::create(&common.runs.join(name), &saved)?;
     dir.keep(&data.kept)?;
     train(&dir, &lock, &saved, &data, None, source.as_ref(), args.tensorboard, place, common)

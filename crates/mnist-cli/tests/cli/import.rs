@@ -74,7 +74,7 @@ fn what_does_not_fit_is_listed_and_nothing_is_written() {
     assert!(error.contains("not a plain name"), "{error}");
     assert!(!home.runs().exists());
     // Its encoder alone fits; the net is known by its names, and it is trained from the top.
-    let brief = ["--epochs", "1", "--set", "data.limit=64", "--set", "resnet50.width=2"];
+    let brief = ["--epochs", "1", "--set", "data.limit=64"];
     let from = ["finetune", "--from", &deeper, "--net", "resnet50", "--method", "gradual", "--name", "d"];
     let output = home.run(&[&from[..], &brief].concat());
     assert!(output.status.success(), "{}", stderr(&output));

@@ -189,6 +189,11 @@ fn train_evaluate_predict() {
         .count();
     assert!(right >= 6, "{answers:?} for {wanted:?}");
     assert!(home.ok(&["predict", "a", &path("0.png")]).contains(" %, "));
+    let folder = home.0.path().display().to_string();
+    assert_eq!(
+        home.run(&["predict", "a", &folder]).stdout.iter().filter(|byte| **byte == b'\n').count(),
+        wanted.len()
+    );
 
     let runs = home.ok(&["runs"]);
     let words: Vec<_> = runs.lines().nth(1).unwrap().split_whitespace().collect();

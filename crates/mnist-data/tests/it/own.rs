@@ -192,6 +192,9 @@ fn what_makes_no_set_is_refused() {
     let dir = home.path();
     assert!(refused(&dir.join("nowhere"), Wanted::default()).contains("cannot read"));
     assert!(refused(dir, Wanted::default()).contains("0 classes"));
+    fs::write(dir.join("emnist-letters-train-images-idx3-ubyte.gz"), "").unwrap();
+    assert!(refused(dir, Wanted::default()).contains("wanted train-images-idx3-ubyte, "));
+    fs::remove_file(dir.join("emnist-letters-train-images-idx3-ubyte.gz")).unwrap();
     two_classes(dir);
     assert!(refused(dir, Wanted { size: Some([2, 900]), ..Wanted::default() }).contains("2x900"));
     assert!(refused(dir, Wanted { channels: Some(2), ..Wanted::default() }).contains("1 (grey) or 3"));
