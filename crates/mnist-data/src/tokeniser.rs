@@ -20,6 +20,8 @@ use crate::{
 
 /// Number of different bytes.
 const BYTES: usize = 256;
+/// What stands for the end of a segment until it is shown: of no text, for it is a control character.
+const BAR: char = '\u{1f}';
 /// Most tokens.
 const MOST: usize = 1 << 16;
 
@@ -125,11 +127,12 @@ impl Tokeniser {
             if token == special(MASK) {
                 text += "[MASK]";
             } else if token == special(SEPARATOR) {
-                text += " | ";
+                text.push(BAR);
             }
         }
         text += &self.decode(&known);
-        text.trim().trim_end_matches('|').trim().replace('\n', " | ")
+        let parts = text.split(['\n', BAR]).map(str::trim).filter(|part| !part.is_empty());
+        parts.collect::<Vec<_>>().join(" | ")
     }
 
     /// The text of tokens; what is no text, as half a character, becomes U+FFFD.

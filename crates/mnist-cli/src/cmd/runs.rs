@@ -127,6 +127,7 @@ fn row(dir: &RunDir) -> Result<Row> {
     let valid = || lines.iter().filter(|l| l.split == "valid");
     let test = or_warn(read_evaluation(dir));
     let by = registry::chosen_by(&saved.run)?;
+    let score = by.says_something().then_some(by.score);
     let values = valid().filter_map(|line| line.values.get(by.score).copied());
     Ok(Row {
         name: dir.name(),
@@ -138,9 +139,10 @@ fn row(dir: &RunDir) -> Result<Row> {
         // What was trained elsewhere has no epochs here.
         epochs: if saved.provenance.imported.is_some() { 0 } else { saved.run.epochs },
         epochs_done: valid().map(|l| l.epoch).max().unwrap_or(0),
-        score: by.says_something().then_some(by.score),
-        validation: values.reduce(|best, value| if by.better(value, best) { value } else { best }),
-        test: test.as_ref().and_then(|figures| figures.score(by.score)),
+        score,
+        validation: score
+            .and_then(|_| values.reduce(|best, value| if by.better(value, best) { value } else { best })),
+        test: score.and_then(|score| test.as_ref()?.score(score)),
         validation_accuracy: valid().filter_map(|l| l.values.get("accuracy").copied()).max_by(f64::total_cmp),
         test_accuracy: test.as_ref().and_then(Figures::accuracy),
         train_seconds: read_end(&dir.timing()).map(|end| end.train_seconds),

@@ -48,11 +48,11 @@ pub struct FixmatchSettings {
 impl Default for FixmatchSettings {
     fn default() -> Self {
         let strong = Augment {
-            shift: 3.0,
-            rotation: 25.0,
-            scale: 0.25,
-            shear: 15.0,
-            elastic_alpha: 30.0,
+            shift: 2.0,
+            rotation: 15.0,
+            scale: 0.15,
+            shear: 8.0,
+            elastic_alpha: 15.0,
             elastic_sigma: 4.0,
             ..Augment::default()
         };
