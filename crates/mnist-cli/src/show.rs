@@ -6,7 +6,6 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mnist_data::Binarise;
 use mnist_train::{figures::Figures, finetune::Plan, learner::Event, log::MetricsLine, metrics::Evaluation};
 
 /// Whether stderr may have colours: a terminal, and no NO_COLOR (no-color.org).
@@ -185,11 +184,7 @@ pub(crate) fn figures(out: &mut impl Write, split: &str, figures: &Figures) -> s
     match figures {
         Figures::Classification(e) => evaluation(out, split, e),
         Figures::Scores(found) => {
-            let pixels = match found.binarise {
-                Binarise::None => "",
-                Binarise::Dynamic => ", dynamic binarisation",
-                Binarise::Static => ", static binarisation",
-            };
+            let pixels = found.binarised();
             for (name, value) in &found.scores {
                 let (name, examples) = (name.replace('_', " "), found.examples);
                 writeln!(out, "{split} {name} {value:.4}   ({examples} examples{pixels})")?;

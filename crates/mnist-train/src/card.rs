@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use mnist_data::{Binarise, ImageSize, Preparation, Source, text};
+use mnist_data::{ImageSize, Preparation, Source, text};
 
 use crate::{
     figures::Figures,
@@ -37,12 +37,7 @@ pub fn markdown(dir: &RunDir, saved: &SavedRun, figures: &Figures) -> String {
             Figures::Scores(found) => {
                 let rows =
                     found.scores.iter().map(|(name, value)| (name.replace('_', " "), format!("{value:.4}")));
-                let pixels = match found.binarise {
-                    Binarise::None => "",
-                    Binarise::Dynamic => ", dynamic binarisation",
-                    Binarise::Static => ", static binarisation",
-                };
-                format!("Test split, {} examples{pixels}{read}.\n\n", found.examples)
+                format!("Test split, {} examples{}{read}.\n\n", found.examples, found.binarised())
                     + &table(["score", "mean"], rows)
             }
         },

@@ -32,6 +32,17 @@ pub struct Scores {
     pub scores: BTreeMap<String, f64>,
 }
 
+impl Scores {
+    /// How pixels were made black or white, to be said behind a number of examples; nothing where they were not.
+    pub fn binarised(&self) -> &'static str {
+        match self.binarise {
+            Binarise::None => "",
+            Binarise::Dynamic => ", dynamic binarisation",
+            Binarise::Static => ", static binarisation",
+        }
+    }
+}
+
 fn is_none(binarise: &Binarise) -> bool {
     *binarise == Binarise::None
 }

@@ -125,6 +125,13 @@ impl<B: Backend> LanguageModel<B> {
         }
     }
 
+    /// So many sequences from nothing, under this name the same each time.
+    fn afresh(&self, count: usize, name: &str) -> Vec<Vec<i32>> {
+        let start = vec![(self.vocabulary + tokens::START) as i32];
+        let request = GenerateRequest { count, start, key: Key::new(0).named(name), ..Default::default() };
+        self.continued(&request, &mut unwatched)
+    }
+
     /// Continues the given tokens, each example by its own draws; the net's length is the most there can be.
     fn continued(&self, request: &GenerateRequest, watch: &mut Watch<'_>) -> Vec<Vec<i32>> {
         let device = self.net.tokens.val().device();
@@ -211,25 +218,13 @@ impl<B: Backend> Objective<B> for LanguageModel<B> {
 
     fn pictures(&self, batch: Tokens<B>) -> Vec<Picture<B>> {
         let Some(patches) = &batch.patches else { return Vec::new() };
-        let request = GenerateRequest {
-            count: SAMPLES,
-            start: vec![(self.vocabulary + tokens::START) as i32],
-            key: Key::new(0).named("pictures"),
-            ..Default::default()
-        };
-        let images = drawn(patches, &self.continued(&request, &mut unwatched), &batch.units.device());
+        let images = drawn(patches, &self.afresh(SAMPLES, "pictures"), &batch.units.device());
         vec![Picture { name: "samples", images, columns: 8 }]
     }
 
     fn excerpts(&self, batch: Tokens<B>) -> Vec<(&'static str, String)> {
         let Some(tokeniser) = &batch.tokeniser else { return Vec::new() };
-        let request = GenerateRequest {
-            count: EXCERPTS,
-            start: vec![(self.vocabulary + tokens::START) as i32],
-            key: Key::new(0).named("excerpts"),
-            ..Default::default()
-        };
-        let rows = self.continued(&request, &mut unwatched);
+        let rows = self.afresh(EXCERPTS, "excerpts");
         let lines = rows.iter().map(|row| tokeniser.shown(row) + "\n").collect::<Vec<_>>();
         vec![("samples", lines.join("\n"))]
     }
