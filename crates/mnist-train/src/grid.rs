@@ -29,8 +29,9 @@ pub fn of<B: Backend, M: Objective<B>>(
 ) -> Result<Vec<(String, Vec<u8>)>, PlotError> {
     let Some(batch) = data.in_order().next() else { return Ok(Vec::new()) };
     evaluate::seed::<B>(0, device);
-    let texts = model.excerpts(batch.clone().to_device(device));
-    let pictures = model.pictures(batch.to_device(device)).into_iter();
+    let batch = batch.to_device(device);
+    let texts = model.excerpts(batch.clone());
+    let pictures = model.pictures(batch).into_iter();
     let pictures = pictures.map(|picture| Ok((format!("{}.png", picture.name), png(picture)?)));
     let texts = texts.into_iter().map(|(name, text)| Ok((format!("{name}.txt"), text.into_bytes())));
     pictures.chain(texts).collect()
