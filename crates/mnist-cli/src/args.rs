@@ -202,6 +202,10 @@ pub(crate) struct Pretrain {
 /// `plan`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Plan {
+    /// Plan a fine-tuning: a run (its directory or name), or a .safetensors file of an encoder's tensors; the recipe is as
+    /// `finetune` has it
+    #[arg(long, value_name = "RUN|FILE")]
+    pub from: Option<String>,
     /// Recipe and settings.
     #[command(flatten)]
     pub chosen: Chosen,

@@ -23,6 +23,8 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const LONGEST_HEADER: usize = MAGIC_BYTES + SIZE_BYTES * 255;
 /// How far past the announced end a gzip stream is read, to tell how many bytes too many it has.
 const SLACK: usize = 64 * 1024;
+/// Bytes that one byte of a gzip stream stands for, at most: a match of 258 in two bits (RFC 1951), and a little.
+const MOST_PACKED: usize = 1040;
 
 /// An array of unsigned bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,8 @@ pub fn unpack(bytes: Vec<u8>, name: &Path) -> Result<Vec<u8>> {
     stream.by_ref().take(LONGEST_HEADER as u64).read_to_end(&mut content).map_err(damaged)?;
     let announced = Header::parse(&content, name)?.total;
     let rest = announced.saturating_sub(content.len()).saturating_add(SLACK);
+    // At once, where the stream can be so long: growing step by step leaves tens of megabytes behind.
+    let _ = content.try_reserve_exact(rest.min(bytes.len().saturating_mul(MOST_PACKED)));
     stream.take(rest as u64).read_to_end(&mut content).map_err(damaged)?;
     Ok(content)
 }

@@ -125,9 +125,6 @@ where
     C::Input: Kind,
     C::Model<B>: AutodiffModule<B, InnerModule = C::Model<B::InnerBackend>> + 'static,
 {
-    // What reading the data took for a while is no part of a step.
-    forget_peak();
-    let process = status("VmRSS:").unwrap_or(0);
     let [train, valid] = data.loaders::<C::Input>()?;
     B::seed(device, Key::new(run.seed).named("weights").seed());
     let model = config.init::<B>(device).map_err(crate::TrainError::Settings)?;
@@ -156,6 +153,8 @@ where
         if passes.len() > 1 && passes.last().is_some_and(|last| 2.5 * last.seconds > left) {
             break;
         }
+        // The allocator gives back what loading took, and may do so late: the last size tells what is needed.
+        forget_peak();
         let part = batch.clone().and_then(|batch| first(batch, examples));
         passes.extend(part.map(|part| {
             let (examples, lap) = (part.len(), Instant::now());
@@ -189,7 +188,7 @@ where
     let loading = if loaded { 0.0 } else { loading_seconds::<C>(train) };
     let weights = VALUE * params.iter().map(|p| p.len() as u64).sum::<u64>();
     let counted = weights + VALUE * moved + line.kept(line.examples);
-    let process = status("VmHWM:").map_or(process, |peak| process.max(peak.saturating_sub(counted)));
+    let process = status("VmHWM:").map_or(0, |peak| peak.saturating_sub(counted));
     let counts = passes.last().is_some_and(|last| last.work.flops > 0);
 
     // Validation, over as many examples as take about as long.

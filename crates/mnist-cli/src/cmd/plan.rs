@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use mnist_train::{
     TrainError,
     data::TrainingData,
+    finetune::{Method, Source},
     learner::{Event, Outcome, Session},
     log::read_end,
     plan::{self, Plan},
@@ -18,7 +19,7 @@ use toml::Table;
 
 use crate::{
     args::{self, Common},
-    cmd::train::{begun, resolved},
+    cmd::train::{begun, resolved, source_of, usual_recipe},
     device::{Compute, Job, Place},
 };
 
@@ -44,13 +45,22 @@ struct Measured {
 
 /// Plans.
 pub(crate) fn run(args: &args::Plan, common: &Common) -> Result<ExitCode> {
-    let (_, run) = resolved(&args.chosen, None, "default", Table::new(), Vec::new(), common)?;
+    let run = match &args.from {
+        Some(from) => {
+            let source = Source::find(from, &common.runs)?;
+            let recipe = usual_recipe(&source, "finetune");
+            resolved(&args.chosen, None, recipe, source.defaults()?, source.structure(), common)?.1
+        }
+        None => resolved(&args.chosen, None, "default", Table::new(), Vec::new(), common)?.1,
+    };
+    let source = source_of(&run, common)?;
     let place = Place::choose(common)?;
-    let data = TrainingData::load(&run, common.data_dir.as_deref())?;
+    let given = source.as_ref().and_then(|source| source.given.as_ref());
+    let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
     registry::check(&run, &data.facts).map_err(TrainError::Settings)?;
     let plan = place.run(Planned { run: &run, data: &data, seconds: args.seconds })?;
     let measured = match args.check {
-        Some(steps) => Some(measure(run.clone(), data, steps.into(), &place)?),
+        Some(steps) => Some(measure(run.clone(), data, source.as_ref(), steps.into(), &place)?),
         None => None,
     };
     let mut out = std::io::stdout().lock();
@@ -159,17 +169,26 @@ impl Job for Planned<'_> {
 }
 
 /// Makes some updates as `train` makes them, in a directory that is gone afterwards.
-fn measure(mut run: Run, mut data: TrainingData, steps: usize, place: &Place) -> Result<Measured> {
+fn measure(
+    mut run: Run,
+    mut data: TrainingData,
+    source: Option<&Source>,
+    steps: usize,
+    place: &Place,
+) -> Result<Measured> {
     (run.steps, run.epochs, run.log.every_steps) = (steps, 1, steps);
     // A checkpoint by the clock would take memory of its own.
     run.checkpoint.every_seconds = 0;
-    run.finetune = Default::default();
+    // As it begins; that nothing thaws in so few steps goes without saying.
+    if run.finetune.method == Method::Gradual {
+        run.finetune.method = Method::Head;
+    }
     data.valid = data.valid.first(mnist_train::data::EVALUATION_BATCH);
     let home = std::env::temp_dir().join(format!("mnist-plan-{}", std::process::id()));
-    let saved = begun(run, &data, None, place.name(), 1);
+    let saved = begun(run, &data, source, place.name(), 1);
     let (dir, _lock) = RunDir::create(&home, &saved)?;
     plan::forget_peak();
-    let measured = place.run(Steps { dir: &dir, saved: &saved, data: &data, steps });
+    let measured = place.run(Steps { dir: &dir, saved: &saved, data: &data, source, steps });
     std::fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
     measured
 }
@@ -178,6 +197,7 @@ struct Steps<'a> {
     dir: &'a RunDir,
     saved: &'a SavedRun,
     data: &'a TrainingData,
+    source: Option<&'a Source>,
     steps: usize,
 }
 
@@ -185,14 +205,14 @@ impl Job for Steps<'_> {
     type Output = Measured;
 
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Measured> {
-        let Self { dir, saved, data, steps } = self;
+        let Self { dir, saved, data, source, steps } = self;
         let mut step_bytes = None;
         let session = Session {
             run: &saved.run,
             dir,
             data,
             resume: None,
-            source: None,
+            source,
             stop: &AtomicBool::new(false),
             // Before anything is validated or saved.
             tell: &mut |event| {

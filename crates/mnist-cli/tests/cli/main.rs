@@ -410,6 +410,20 @@ fn a_plan_counts_what_can_be_counted_by_hand() {
     assert_eq!(twice["memory"]["gradients"].as_u64(), Some(8 * values));
     assert_eq!((twice["memory"]["average"].as_u64(), twice["steps"].as_u64()), (Some(0), Some(1290)));
     assert!(!home.runs().exists(), "something was written");
+
+    // Fine-tuned, the new layer alone: 32 * 10 + 10 values move, and nothing goes back below them.
+    let small = ["--set", "data.limit=128", "--epochs", "1", "--quiet"];
+    home.ok(&[&["train", "mlp", "--name", "source", "--set", "mlp.hidden=[32]"], &small[..]].concat());
+    let head = ["--set", "finetune.method=head", "--set", "batch_size=64", "--check", "2", "--seconds", "0.2"];
+    let said = home.ok(&[&["plan", "--json", "--from", "source"], &small[..], &head].concat());
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((found["parameters"].as_u64(), found["moved"].as_u64()), (Some(values), Some(330)));
+    assert_eq!(found["memory"]["gradients"].as_u64(), Some(4 * 330));
+    assert_eq!(found["flops"].as_u64(), Some(2 * 64 * (784 * 32 + 2 * 320)));
+    assert!(found["measured"]["step_seconds"].as_f64().unwrap() > 0.0);
+    let mut names: Vec<_> = std::fs::read_dir(home.runs()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["source"], "a plan wrote something");
 }
 
 #[test]
