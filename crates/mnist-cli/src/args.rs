@@ -268,6 +268,9 @@ pub(crate) struct Tune {
     /// Go on with a search that was stopped
     #[arg(long, value_name = "NAME", conflicts_with_all = ["recipe", "from", "data", "search", "trials", "method", "pruning", "seed", "epochs", "set"])]
     pub resume: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A value by the name that settings give it.
@@ -437,6 +440,9 @@ pub(crate) struct FewLabels {
     /// Directory of the table; what is finished there is kept [default: few-labels-NAME among the runs]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `pipeline`.
@@ -464,6 +470,9 @@ pub(crate) struct Compare {
     /// Two runs or more: their directories or names
     #[arg(value_name = "RUN", num_args = 2.., required = true)]
     pub runs_to_compare: Vec<String>,
+    /// Compare on the test images of other data than the runs': a name or a path as `train --data` has it
+    #[arg(long, value_name = "NAME|PATH")]
+    pub data: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -24,6 +24,7 @@ use crate::{
     dataset::DataSet,
     digest::sha256_hex,
     error::{DataError, Result},
+    idx,
     manifest::{FILES, FileNames, MANIFEST, MOST_CLASSES, Manifest, Preparation},
     places, scan,
     set::LabelledImages,
@@ -31,6 +32,8 @@ use crate::{
     sources::{FILE_NAMES, Source},
 };
 
+/// Beside four IDX files: the names of their classes, one a line.
+const NAMES: &str = "classes.txt";
 /// Largest height and width of the images that are made.
 const LARGEST: usize = 512;
 
@@ -349,8 +352,37 @@ fn files(path: &Path, wanted: Wanted) -> Result<Own> {
         None if set.imported_from().is_none() => Preparation::Middle,
         _ => set.preparation(),
     };
-    let (source, classes) = (path.display().to_string(), set.class_names());
+    let source = path.display().to_string();
+    let mut classes = set.class_names();
+    if set.source().is_none() && set.imported_from().is_none() {
+        classes = names_beside(path, classes)?;
+    }
     Ok(Own { source, classes, train, test, preparation, left_out: Vec::new() })
+}
+
+/// Names of the classes of four files, one a line, if there is a file of such; else their numbers.
+fn names_beside(dir: &Path, numbers: Vec<String>) -> Result<Vec<String>> {
+    let file = dir.join(NAMES);
+    if !file.exists() {
+        return Ok(numbers);
+    }
+    let wrong = |what, found: String, wanted: String| Err(DataError::malformed(&file, what, found, wanted));
+    let bytes = idx::read_file(&file)?;
+    let Ok(text) = String::from_utf8(bytes) else {
+        return wrong("names of classes", "bytes that are not UTF-8".into(), "a name in each line".into());
+    };
+    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    if names.len() < numbers.len() || names.len() > MOST_CLASSES {
+        let wanted = format!("{} or more, at most {MOST_CLASSES}: one for each label", numbers.len());
+        return wrong("names of classes", format!("{} lines", names.len()), wanted);
+    }
+    let twice = names.iter().enumerate().find(|(i, name)| name.is_empty() || names[..*i].contains(name));
+    match twice {
+        Some((i, name)) => {
+            wrong("names of classes", format!("{name:?} in line {}", i + 1), "a name of its own".into())
+        }
+        None => Ok(names),
+    }
 }
 
 /// Why a file of a folder is not taken.

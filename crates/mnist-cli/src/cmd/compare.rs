@@ -12,10 +12,27 @@ use mnist_train::{
 };
 use serde_json::json;
 
+use super::train::reading;
 use crate::{
     args::{Common, Compare, UsageError},
     device::{Compute, Job, Place},
 };
+
+/// A classifier, and the data on whose test images it is compared.
+pub(in crate::cmd) struct Compared {
+    /// The run.
+    pub dir: RunDir,
+    /// Its settings.
+    pub saved: SavedRun,
+    /// The same, or those with the data of another set.
+    pub read: SavedRun,
+}
+
+impl Compared {
+    fn digest(&self) -> &str {
+        &self.read.provenance.data_digest
+    }
+}
 
 /// Compares every pair.
 pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
@@ -23,19 +40,29 @@ pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
     for wanted in &args.runs_to_compare {
         let dir = RunDir::find(wanted, &common.runs)?;
         let saved = dir.load()?;
-        found.push((dir, saved));
+        let read = reading(&saved, &dir, args.data.as_deref(), common)?;
+        let [wanted, classes] = [&saved, &read].map(|saved| saved.facts.classes.join(", "));
+        if wanted != classes {
+            let name = dir.name();
+            let message = format!("--data: its classes are {classes}; the run {name} tells apart {wanted}");
+            return Err(UsageError(message).into());
+        }
+        found.push(Compared { dir, saved, read });
     }
-    if let Some((first, other)) = found.iter().zip(found.iter().skip(1)).find_map(|((_, a), (dir, b))| {
-        (a.provenance.data_digest != b.provenance.data_digest).then(|| (a.run.data.name.clone(), dir.name()))
-    }) {
+    if let Some((first, other)) = found
+        .iter()
+        .zip(found.iter().skip(1))
+        .find_map(|(a, b)| (a.digest() != b.digest()).then(|| (a.read.run.data.name.clone(), b.dir.name())))
+    {
         return Err(UsageError(format!(
-            "the run {other} was trained on other data than the first ({first}): a paired test needs the same images"
+            "the run {other} was trained on other data than the first ({first}): a paired test needs the same images; \
+             name some with --data"
         ))
         .into());
     }
     let answers = Place::choose(common)?.run(Ask { runs: &found, common })?;
     let mut out = std::io::stdout().lock();
-    let names: Vec<String> = found.iter().map(|(dir, _)| dir.name()).collect();
+    let names: Vec<String> = found.iter().map(|run| run.dir.name()).collect();
     let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     if let Some((name, _)) = names.iter().zip(&answers).find(|(_, answers)| answers.several) {
         return Err(UsageError(format!(
@@ -138,21 +165,21 @@ impl Pair {
 }
 
 /// Every pair of runs that have the same test images.
-pub(in crate::cmd) fn pairs(runs: &[(RunDir, SavedRun)], common: &Common) -> Result<Vec<Pair>> {
+pub(in crate::cmd) fn pairs(runs: &[Compared], common: &Common) -> Result<Vec<Pair>> {
     let answers = Place::choose(common)?.run(Ask { runs, common })?;
     Ok(pairs_of(runs, &answers))
 }
 
-fn pairs_of(runs: &[(RunDir, SavedRun)], answers: &[Answers]) -> Vec<Pair> {
+fn pairs_of(runs: &[Compared], answers: &[Answers]) -> Vec<Pair> {
     let all: Vec<_> = runs.iter().zip(answers).collect();
     let mut pairs = Vec::new();
-    for (i, ((first, a), one)) in all.iter().enumerate() {
-        for ((second, b), other) in all.iter().skip(i + 1) {
-            let same = a.provenance.data_digest == b.provenance.data_digest && one.labels == other.labels;
+    for (i, (a, one)) in all.iter().enumerate() {
+        for (b, other) in all.iter().skip(i + 1) {
+            let same = a.digest() == b.digest() && one.labels == other.labels;
             if same && !one.several && !other.several {
                 pairs.push(Pair {
-                    first: first.name(),
-                    second: second.name(),
+                    first: a.dir.name(),
+                    second: b.dir.name(),
                     images: one.right.len(),
                     difference: Difference::of(&one.right, &other.right),
                 });
@@ -173,7 +200,7 @@ struct Answers {
 }
 
 struct Ask<'a> {
-    runs: &'a [(RunDir, SavedRun)],
+    runs: &'a [Compared],
     common: &'a Common,
 }
 
@@ -181,9 +208,9 @@ impl Job for Ask<'_> {
     type Output = Vec<Answers>;
 
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
-        let of = |(dir, saved): &(RunDir, SavedRun)| {
+        let of = |Compared { dir, saved, read }: &Compared| {
             let model = load_model::<B>(dir, saved, main)?;
-            let data = load_split(saved, SplitName::Test, self.common.data_dir.as_deref(), dir.path())?;
+            let data = load_split(read, SplitName::Test, self.common.data_dir.as_deref(), dir.path())?;
             let classes = &saved.facts.classes;
             let found = predictions(&*model, &data, classes.len(), main)
                 .with_context(|| format!("the run {}", dir.name()))?;

@@ -25,6 +25,7 @@ use mnist_train::{
     run::Run,
     rundir::{RunDir, SavedRun, write_whole},
 };
+use serde_json::json;
 
 use super::{
     belongs, interrupted,
@@ -144,7 +145,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     // What validation chooses by is what is told at the end.
     let chosen_by = registry::chosen_by(&resolve(&[])?)?.score;
     let figure = if chosen_by == "accuracy" { Figure::Accuracy } else { Figure::MacroF1 };
-    report(&out, &done, &name, figure)
+    report(&out, &done, &name, figure, args.json)
 }
 
 /// What is compared: what was asked for, or all that this encoder can. Found out before hours of training.
@@ -166,11 +167,18 @@ fn ways(asked: &[String], mut check: impl FnMut(&str) -> Result<()>) -> Result<V
 }
 
 /// Table, picture and conclusion.
-fn report(out: &Path, cells: &[Cell], name: &str, figure: Figure) -> Result<ExitCode> {
+fn report(out: &Path, cells: &[Cell], name: &str, figure: Figure, json: bool) -> Result<ExitCode> {
     write_whole(&out.join("few-labels.csv"), few_labels::csv(cells).as_bytes())?;
     let chart = few_labels::chart(cells, figure, &format!("Few labels, from {name}"));
     write_whole(&out.join("few-labels.png"), &plot::png(&[chart])?)?;
     let mut text = std::io::stdout().lock();
+    if json {
+        let conclusion = few_labels::conclusion(cells, figure);
+        let chosen_by = figure.name();
+        let told = json!({ "directory": out, "figure": chosen_by, "cells": cells, "conclusion": conclusion });
+        writeln!(text, "{told}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     for figure in [Figure::Accuracy, Figure::MacroF1] {
         writeln!(text, "{}", figure.name())?;
         for (way, means) in few_labels::table(cells, figure) {

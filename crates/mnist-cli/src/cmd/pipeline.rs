@@ -16,7 +16,11 @@ use mnist_train::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{belongs, compare, interrupted, train};
+use super::{
+    belongs,
+    compare::{self, Compared},
+    interrupted, train,
+};
 use crate::{
     args::{Chosen, Common, Finetune, Pipeline, Train, UsageError, plain},
     recipes::Recipe,
@@ -207,7 +211,8 @@ fn conclude(title: &str, home: &Path, settings: &str, runs: &[RunDir], common: &
                     .filter_map(|line| Some((line.epoch as f64, line.values.get("accuracy").map(point)?)));
                 curves.push(Series { name: dir.name(), points: points.collect() });
                 let text = format!("test accuracy {:.2} %, macro F1 {:.4}", 100.0 * e.accuracy, e.macro_f1);
-                classifiers.push((dir.clone(), saved.clone()));
+                let (dir, saved) = (dir.clone(), saved.clone());
+                classifiers.push(Compared { read: saved.clone(), dir, saved });
                 text
             }
             Some(Figures::Scores(found)) => {

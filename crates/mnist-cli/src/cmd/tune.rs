@@ -27,6 +27,7 @@ use mnist_train::{
     tune::{self, Dimension, Method, Pruning, Trial},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::train::{begun, data_dir_again, data_sets, quoted, source_of, usual_recipe};
 use crate::{
@@ -107,7 +108,7 @@ pub(crate) fn run(args: &Tune, common: &Common) -> Result<ExitCode> {
         let lines: Result<Vec<String>, _> = trials.iter().map(serde_json::to_string).collect();
         write_whole(&home.join("trials.jsonl"), (lines?.join("\n") + "\n").as_bytes())?;
     }
-    finish(&home, &search, &trials, by, common, &mut out)
+    finish(&home, &search, &trials, by, args.json, common, &mut out)
 }
 
 /// A trial's score as validation has it; kept is one of which a larger is better.
@@ -121,6 +122,7 @@ fn finish(
     search: &Search,
     trials: &[Trial],
     by: ChosenBy,
+    json: bool,
     common: &Common,
     out: &mut impl Write,
 ) -> Result<ExitCode> {
@@ -128,7 +130,7 @@ fn finish(
     sorted.sort_by(|a, b| {
         b.score().unwrap_or(f64::NEG_INFINITY).total_cmp(&a.score().unwrap_or(f64::NEG_INFINITY))
     });
-    for trial in &sorted {
+    for trial in sorted.iter().filter(|_| !json) {
         writeln!(out, "{}", line(trial, by))?;
     }
     let points = |pruned: bool| {
@@ -170,6 +172,20 @@ fn finish(
     );
     let path = home.join("best.toml");
     write_whole(&path, (head + &text).as_bytes())?;
+    if json {
+        let rows = sorted.iter().map(|trial| {
+            let Trial { number, sets, pruned, failed, .. } = trial;
+            let score = trial.score().map(|score| value(score, by));
+            json!({ "trial": number, "sets": sets, "score": score, "given_up": pruned, "failed": failed })
+        });
+        let rows: Vec<_> = rows.collect();
+        writeln!(
+            out,
+            "{}",
+            json!({ "score": by.score, "trials": rows, "best": best.number, "recipe": path })
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let train = quoted(&path) + &data_dir_again(common);
     writeln!(out, "best: trial {}; train it with: mnist-cli train {train}", best.number)?;
     Ok(ExitCode::SUCCESS)

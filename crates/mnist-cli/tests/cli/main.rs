@@ -414,7 +414,8 @@ fn a_plan_counts_what_can_be_counted_by_hand() {
     // Fine-tuned, the new layer alone: 32 * 10 + 10 values move, and nothing goes back below them.
     let small = ["--set", "data.limit=128", "--epochs", "1", "--quiet"];
     home.ok(&[&["train", "mlp", "--name", "source", "--set", "mlp.hidden=[32]"], &small[..]].concat());
-    let head = ["--set", "finetune.method=head", "--set", "batch_size=64", "--check", "2", "--seconds", "0.2"];
+    let head =
+        ["--set", "finetune.method=head", "--set", "batch_size=64", "--check", "2", "--seconds", "0.2"];
     let said = home.ok(&[&["plan", "--json", "--from", "source"], &small[..], &head].concat());
     let found: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((found["parameters"].as_u64(), found["moved"].as_u64()), (Some(values), Some(330)));

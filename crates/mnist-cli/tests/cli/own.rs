@@ -88,10 +88,28 @@ fn pictures_of_ones_own_are_imported_trained_on_and_predicted() {
     let brief = ["--set", "steps=4", "--set", "epochs=1", "--set", "batch_size=8"];
     let found = home.ok(&[&few[..], &brief, &on].concat());
     assert!(found.contains("knn") && found.contains("head"), "{found}");
+    // What is done is kept, and told for a program.
+    let found: Value =
+        serde_json::from_str(&home.ok(&[&few[..], &brief, &on, &["--json"]].concat())).unwrap();
+    let ways: Vec<_> = found["cells"].as_array().unwrap().iter().map(|cell| &cell["way"]).collect();
+    assert_eq!(ways, ["scratch", "head", "knn"]);
+    assert!(found["conclusion"].as_str().unwrap().starts_with("With 10 labels"), "{found}");
+    let pair: Value =
+        serde_json::from_str(&home.ok(&[&["compare", "b", "b", "--json"][..], &on].concat())).unwrap();
+    let table_rows = |text: &str| text.lines().count() - 1;
+    assert_eq!(pair["pairs"][0]["examples"], table_rows(&table));
+    let search = ["tune", "mlp", "--trials", "2", "--pruning", "none", "--name", "s", "--json", "--quiet"];
+    let small = ["--epochs", "1", "--set", "batch_size=8", "--search", "schedule.learning_rate=1e-3|1e-2"];
+    let found: Value = serde_json::from_str(&home.ok(&[&search[..], &small, &on].concat())).unwrap();
+    let [first, second] = [0, 1].map(|i| &found["trials"][i]);
+    assert_eq!((found["score"].as_str(), &found["best"]), (Some("accuracy"), &first["trial"]));
+    assert!(first["score"].as_f64().unwrap() >= second["score"].as_f64().unwrap(), "{found}");
     let table = fs::read_to_string(home.runs().join("few-labels-b/settings.toml")).unwrap();
     assert!(table.contains("own-others-"), "{table}");
-    let error = home.fails(2, &["evaluate", "b", "--data", "mnist"]);
-    assert!(error.contains("its classes are 0, 1, 2") && error.contains("lying, standing"), "{error}");
+    for told in [&["evaluate", "b", "--data", "mnist"][..], &["compare", "b", "b", "--data", "mnist"]] {
+        let error = home.fails(2, told);
+        assert!(error.contains("its classes are 0, 1, 2") && error.contains("lying, standing"), "{error}");
+    }
 
     for (args, code, words) in [
         (&["train", "--data", "no/such/folder"][..], 2, "no/such/folder"),

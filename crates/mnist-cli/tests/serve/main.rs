@@ -3,6 +3,7 @@
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod crowd;
 mod texts;
 
 use std::{
@@ -276,25 +277,6 @@ fn models_answer_within_limits() {
         }
         assert!(parts == 0 || grown == images, "{model}");
     }
-    // Who goes away is not waited for.
-    let mut stream = server.connect();
-    let wish = json!({"model": "l", "n": 64, "stream": true}).to_string();
-    let (host, length) = (&server.host, wish.len());
-    write!(
-        stream,
-        "POST /api/generate HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\n\r\n{wish}"
-    )
-    .unwrap();
-    let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
-    assert!(lines.any(|line| line.starts_with("data: {\"patches\"")));
-    drop(lines);
-    let begun = Instant::now();
-    while server.count("mnist_waiting") > 0.0 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "who went away is waited for");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-
     // What cannot be done, and how it is told.
     let bomb = {
         let mut png = seven();
@@ -414,6 +396,8 @@ fn models_answer_within_limits() {
     ] {
         assert!(counts.contains(wanted), "{counts}");
     }
+
+    crowd::is_served(&server);
 
     // Curves: what there is, then what comes.
     let mut stream = server.connect();

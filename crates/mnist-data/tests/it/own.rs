@@ -90,6 +90,37 @@ fn a_folder_for_each_class_becomes_a_set() {
 }
 
 #[test]
+fn four_files_have_names_of_classes_beside_them() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    // Labels 0 to 2, images of 2 x 2.
+    let images: Vec<u8> = (0..24).collect();
+    for (part, count) in [("train", 6_u8), ("t10k", 3)] {
+        let head = [0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 2, 0, 0, 0, 2];
+        let values = &images[..4 * usize::from(count)];
+        fs::write(dir.join(format!("{part}-images-idx3-ubyte")), [&head[..], values].concat()).unwrap();
+        let labels: Vec<u8> = (0..count).map(|i| i % 3).collect();
+        let head = [0, 0, 8, 1, 0, 0, 0, count];
+        fs::write(dir.join(format!("{part}-labels-idx1-ubyte")), [&head[..], &labels].concat()).unwrap();
+    }
+    let numbers = Own::read(dir, Wanted::default()).unwrap();
+    assert_eq!(numbers.classes, ["0", "1", "2"]);
+    fs::write(dir.join("classes.txt"), "ant\nbee\r\nwasp\n").unwrap();
+    let named = Own::read(dir, Wanted::default()).unwrap();
+    assert_eq!(named.classes, ["ant", "bee", "wasp"]);
+    assert!(named.train.images().eq(numbers.train.images()));
+    assert_ne!(named.digest(), numbers.digest());
+    for (text, said) in
+        [("ant\nbee\n", "2 lines"), ("a\nb\na\n", "\"a\" in line 3"), ("a\n\nb\n", "\"\" in line 2")]
+    {
+        fs::write(dir.join("classes.txt"), text).unwrap();
+        assert!(refused(dir, Wanted::default()).contains(said), "{}", refused(dir, Wanted::default()));
+    }
+    fs::write(dir.join("classes.txt"), [0xff, b'\n']).unwrap();
+    assert!(refused(dir, Wanted::default()).contains("UTF-8"));
+}
+
+#[test]
 fn parts_train_and_test_are_taken_as_they_are_and_scaled() {
     let home = tempfile::tempdir().unwrap();
     for (side, count) in [("train", 3), ("test", 2)] {

@@ -11,7 +11,7 @@ use tokio::{
 };
 use utoipa::ToSchema;
 
-use super::{api::Shared, growing::Told, refusal::Refusal, texts::OfText};
+use super::{api::Shared, gauges::Held, growing::Told, refusal::Refusal, texts::OfText};
 
 /// Requests that wait for the models at the same time.
 pub(super) const WAITING: usize = 256;
@@ -128,21 +128,22 @@ pub(super) struct Ask {
 /// Where an answer is waited for.
 pub(super) type Reply = oneshot::Sender<Result<Done, Refused>>;
 
-/// Puts a request before the models.
-pub(super) fn send(shared: &Shared, ask: Ask) -> Result<(), Refusal> {
+/// Puts a request before the models; held until it is answered, it counts as one that waits.
+pub(super) fn send(shared: &Shared, ask: Ask) -> Result<Held, Refusal> {
+    let full =
+        || Refusal::new(StatusCode::TOO_MANY_REQUESTS, format!("{WAITING} requests wait already; try again"));
+    let waiting = shared.gauges.waiting(WAITING).ok_or_else(full)?;
     shared.asks.try_send(ask).map_err(|error| match error {
-        mpsc::error::TrySendError::Full(_) => {
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, format!("{WAITING} requests wait already; try again"))
-        }
+        mpsc::error::TrySendError::Full(_) => full(),
         mpsc::error::TrySendError::Closed(_) => stopping(),
-    })
+    })?;
+    Ok(waiting)
 }
 
 /// Has a model do something.
 pub(super) async fn ask(shared: &Shared, model: usize, work: Work, most: Duration) -> Result<Done, Refusal> {
     let (reply, answer) = oneshot::channel();
-    let _waiting = shared.gauges.waiting();
-    send(shared, Ask { model, work, reply })?;
+    let _waiting = send(shared, Ask { model, work, reply })?;
     match timeout(most, answer).await {
         Ok(Ok(done)) => Ok(done?),
         Ok(Err(_)) => Err(stopping()),

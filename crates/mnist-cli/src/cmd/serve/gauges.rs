@@ -67,9 +67,10 @@ impl Gauges {
         self.texts.inc_by(texts as u64);
     }
 
-    /// Requests that wait for a model.
-    pub(super) fn waiting(&self) -> Held {
-        Held::one_more_of(&self.waiting)
+    /// One more request that waits for a model; `None` if so many wait already.
+    pub(super) fn waiting(&self, most: usize) -> Option<Held> {
+        let one = Held::one_more_of(&self.waiting);
+        (self.waiting.get() <= most as i64).then_some(one)
     }
 
     /// Open connections.

@@ -115,8 +115,8 @@ impl Coming {
     /// Has a model make something.
     fn ask(shared: &Shared, model: usize, about: About, wish: Wish) -> Result<Self, Refusal> {
         let ((way, news), (reply, answer)) = (mpsc::channel(MOST_NEWS), oneshot::channel());
-        let _waiting = shared.gauges.waiting();
-        asks::send(shared, Ask { model, work: Work::Make { wish, news: Some(way) }, reply })?;
+        let ask = Ask { model, work: Work::Make { wish, news: Some(way) }, reply };
+        let _waiting = asks::send(shared, ask)?;
         Ok(Self { about, news, answer, end: Instant::now() + MAKE_TIME, _waiting })
     }
 

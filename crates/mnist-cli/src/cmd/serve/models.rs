@@ -171,7 +171,7 @@ impl<'a, B: Backend> Loaded<'a, B> {
         if loaded.texts.is_some() && loaded.read(&["a".into()]).is_err() {
             loaded.texts = None;
         }
-        if loaded.make(&Wish::default(), None, &|| false).is_err() {
+        if loaded.make(&Wish::default(), None, &mut || false).is_err() {
             loaded.makes = None;
         }
         if let Some(Makes::Codes { width, .. }) = loaded.makes {
@@ -365,7 +365,7 @@ impl<'a, B: Backend> Loaded<'a, B> {
         &self,
         wish: &Wish,
         news: Option<mpsc::Sender<Told>>,
-        gone: &dyn Fn() -> bool,
+        gone: &mut dyn FnMut() -> bool,
     ) -> Result<Done, Refused> {
         let request = self.request(wish)?;
         let images = |values: Vec<f32>| -> Done {

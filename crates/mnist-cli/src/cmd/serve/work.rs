@@ -1,12 +1,15 @@
 //! The loop of the thread that computes. What waits for the same classifier of images is answered together: a batch costs
-//! little more than one image.
+//! little more than one image. It goes on between two tokens of what is being made.
+
+use std::collections::VecDeque;
 
 use burn::tensor::backend::Backend;
 use tokio::sync::mpsc;
 
 use super::{
-    asks::{Ask, Done, Found, Refused, Reply, Work},
+    asks::{Ask, Done, Found, Refused, Reply, Wish, Work},
     gauges::Gauges,
+    growing::Told,
     heat,
     models::Loaded,
 };
@@ -29,17 +32,55 @@ struct Share {
     reply: Reply,
 }
 
+/// Something that is to be made, and takes a while.
+struct Order {
+    model: usize,
+    wish: Wish,
+    news: Option<mpsc::Sender<Told>>,
+    reply: Reply,
+}
+
 /// Answers until nobody is left who might ask.
-pub(super) fn work<B: Backend>(models: &[Loaded<'_, B>], mut asks: mpsc::Receiver<Ask>, gauges: &Gauges) {
-    let mut put_off = None;
-    while let Some(first) = put_off.take().or_else(|| asks.blocking_recv()) {
-        let mut batches: Vec<Batch> = models.iter().map(|_| Batch::default()).collect();
-        let mut next = Some(first);
+pub(super) fn work<B: Backend>(models: &[Loaded<'_, B>], asks: mpsc::Receiver<Ask>, gauges: &Gauges) {
+    let mut desk = Desk { models, asks, gauges, orders: VecDeque::new() };
+    while let Some(first) = desk.asks.blocking_recv() {
+        desk.answer(Some(first));
+        while let Some(Order { model, wish, news, reply }) = desk.orders.pop_front() {
+            if let Some(loaded) = models.get(model).filter(|_| !reply.is_closed()) {
+                // Who only wants to know a class does not wait for the last token.
+                let made = loaded.make(&wish, news, &mut || {
+                    desk.answer(None);
+                    reply.is_closed()
+                });
+                drop(reply.send(made));
+            }
+            desk.answer(None);
+        }
+    }
+}
+
+/// What waits, and who answers it.
+struct Desk<'a, B: Backend> {
+    models: &'a [Loaded<'a, B>],
+    asks: mpsc::Receiver<Ask>,
+    gauges: &'a Gauges,
+    /// For when nothing shorter waits; no more than requests may wait.
+    orders: VecDeque<Order>,
+}
+
+impl<B: Backend> Desk<'_, B> {
+    /// Answers some of what waits now, and takes orders.
+    fn answer(&mut self, first: Option<Ask>) {
+        let mut next = first.or_else(|| self.asks.try_recv().ok());
+        if next.is_none() {
+            return;
+        }
+        let mut batches: Vec<Batch> = self.models.iter().map(|_| Batch::default()).collect();
         let mut images = 0;
         while let Some(Ask { model, work, reply }) = next.take() {
             // Who has gone away is not answered.
             if !reply.is_closed()
-                && let Some((loaded, batch)) = models.get(model).zip(batches.get_mut(model))
+                && let Some((loaded, batch)) = self.models.get(model).zip(batches.get_mut(model))
             {
                 match work {
                     Work::Classify { pixels, heat } => {
@@ -50,27 +91,21 @@ pub(super) fn work<B: Backend>(models: &[Loaded<'_, B>], mut asks: mpsc::Receive
                     // Few and short, and read apart from those of others, one of which may be refused.
                     Work::Read(texts) => {
                         images += texts.len();
-                        gauges.texts(texts.len());
+                        self.gauges.texts(texts.len());
                         drop(reply.send(loaded.read(&texts).map(Done::Read)));
                     }
-                    Work::Make { wish, news } if images == 0 => {
-                        let made = loaded.make(&wish, news, &|| reply.is_closed());
-                        drop(reply.send(made));
-                        continue;
-                    }
-                    // First those who wait already: making something takes a while.
-                    work @ Work::Make { .. } => {
-                        put_off = Some(Ask { model, work, reply });
-                        break;
+                    Work::Make { wish, news } => {
+                        self.orders.retain(|order| !order.reply.is_closed());
+                        self.orders.push_back(Order { model, wish, news, reply });
                     }
                 }
             }
             if images < TOGETHER {
-                next = asks.try_recv().ok();
+                next = self.asks.try_recv().ok();
             }
         }
-        for (loaded, batch) in models.iter().zip(batches) {
-            classify(loaded, batch, gauges);
+        for (loaded, batch) in self.models.iter().zip(batches) {
+            classify(loaded, batch, self.gauges);
         }
     }
 }
