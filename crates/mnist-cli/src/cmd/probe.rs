@@ -6,10 +6,11 @@ use anyhow::Result;
 use mnist_train::{
     evaluate::{SplitName, load_for_features},
     few_labels::{Mean, percent},
-    probe::{self, Features, Splits},
+    probe::{self, Features, Probed, Splits},
     publish::load_model,
     rundir::{RunDir, SavedRun},
 };
+use serde::Serialize;
 use serde_json::json;
 
 use super::train::reading;
@@ -40,9 +41,10 @@ pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
         let (name, width) = (dir.name(), train.width);
         writeln!(
             out,
-            "{name}: {width} features; test accuracy of probes, mean of the seeds with its 95 % interval"
+            "{name}: {width} features; test accuracy of probes, mean of the seeds with its 95 % interval, and in \
+             brackets validation accuracy, by which to choose among encoders"
         )?;
-        writeln!(out, "{:>8}  {:>5}  {:<24} logistic regression", "labels", "seeds", "nearest neighbours")?;
+        writeln!(out, "{:>8}  {:>5}  {:<27}  logistic regression", "labels", "seeds", "nearest neighbours")?;
     }
     let mut probes = Vec::new();
     for labels in numbers {
@@ -52,20 +54,40 @@ pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
         for seed in 1..=seeds {
             let drawn = train.drawn(labels, classes, seed)?;
             let splits = Splits { train: &drawn, valid: &valid, test: &test };
-            nearest.push(probe::neighbours(splits, classes).test);
-            logistic.push(probe::logistic(splits, classes).test);
+            nearest.push(probe::neighbours(splits, classes));
+            logistic.push(probe::logistic(splits, classes));
         }
+        let [nearest, logistic] = [nearest, logistic].map(|found| Both::of(&found));
         if args.json {
             probes.push(json!({ "labels": labels, "nearest_neighbours": nearest, "logistic": logistic }));
         } else {
-            let mean = |found: &[f64]| percent(&Mean::of(found));
-            writeln!(out, "{labels:>8}  {seeds:>5}  {:<24} {}", mean(&nearest), mean(&logistic))?;
+            writeln!(out, "{labels:>8}  {seeds:>5}  {:<27}  {}", nearest.text(), logistic.text())?;
         }
     }
     if args.json {
         writeln!(out, "{}", json!({ "run": dir.name(), "features": train.width, "probes": probes }))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Accuracies of a probe, 0-1, draw by draw.
+#[derive(Serialize)]
+struct Both {
+    validation: Vec<f64>,
+    test: Vec<f64>,
+}
+
+impl Both {
+    fn of(found: &[Probed]) -> Self {
+        Self {
+            validation: found.iter().map(|found| found.valid).collect(),
+            test: found.iter().map(|found| found.test).collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("{} ({:.2})", percent(&Mean::of(&self.test)), 100.0 * Mean::of(&self.validation).mean)
+    }
 }
 
 /// Features of the training, validation and test split of data, as a run's encoder has them.
