@@ -58,16 +58,17 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     let rates: Vec<String> =
         args.rates.iter().map(|rate| format!("schedule.learning_rate={rate:?}")).collect();
     rates.iter().try_for_each(|rate| resolve(std::slice::from_ref(rate)).map(|_| ()))?;
+    let mut facts = None;
     let labels = match &args.labels[..] {
         [] => {
             let data =
                 TrainingData::load_for(&resolve(&[])?, common.data_dir.as_deref(), source.given.as_ref())?;
             let there = data.facts.classes.len()..=data.train.len();
+            facts = Some(data.facts);
             [10, 50, 100, 500, 1000].into_iter().filter(|number| there.contains(number)).collect()
         }
         asked => asked.to_vec(),
     };
-    let mut facts = None;
     let ways = ways(&args.ways, |way| {
         if PROBES.contains(&way) {
             return reader(&source, &resolve(&[])?, common).map(|_| ());
