@@ -90,14 +90,23 @@ impl Features {
     }
 }
 
-/// Accuracy of a probe, 0-1, and what was chosen.
+/// The score by which validation chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// By accuracy.
+    Accuracy,
+    /// By macro F1.
+    MacroF1,
+}
+
+/// What a probe is right of, and what was chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probed {
-    /// On validation.
+    /// The score that chose on validation, 0-1.
     pub valid: f64,
-    /// On the test split.
+    /// Accuracy on the test split, 0-1.
     pub test: f64,
-    /// Macro F1 on the test split.
+    /// Macro F1 on the test split, 0-1.
     pub test_f1: f64,
     /// Number of neighbours or penalty.
     pub chosen: f64,
@@ -115,7 +124,7 @@ pub struct Splits<'a> {
 }
 
 /// Lets the nearest neighbours vote.
-pub fn neighbours(splits: Splits<'_>, classes: usize) -> Probed {
+pub fn neighbours(splits: Splits<'_>, classes: usize, by: Chosen) -> Probed {
     let unit = |row: &[f32]| {
         let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
         row.iter().map(|v| v / norm).collect()
@@ -125,7 +134,12 @@ pub fn neighbours(splits: Splits<'_>, classes: usize) -> Probed {
     let answers = |ranked: &[Vec<u8>], k: usize| -> Vec<u8> {
         ranked.iter().map(|labels| vote(labels.get(..k).unwrap_or(labels), classes)).collect()
     };
-    choose(NEIGHBOURS.iter().map(|&k| (k as f64, answers(&valid, k))), |k| answers(&test, k as usize), splits)
+    choose(
+        NEIGHBOURS.iter().map(|&k| (k as f64, answers(&valid, k))),
+        |k| answers(&test, k as usize),
+        splits,
+        by,
+    )
 }
 
 /// Labels of the nearest examples for each query, the nearest first.
@@ -169,7 +183,7 @@ fn vote(labels: &[u8], classes: usize) -> u8 {
 }
 
 /// Fits a logistic regression for each penalty.
-pub fn logistic(splits: Splits<'_>, classes: usize) -> Probed {
+pub fn logistic(splits: Splits<'_>, classes: usize, by: Chosen) -> Probed {
     let width = splits.train.width;
     let count = splits.train.labels.len().max(1) as f64;
     let mut mean = vec![0.0f64; width];
@@ -202,7 +216,7 @@ pub fn logistic(splits: Splits<'_>, classes: usize) -> Probed {
         let found = fitted.iter().find(|(other, _)| *other == penalty);
         found.map_or_else(Vec::new, |(_, weights)| answers(weights, split, classes))
     };
-    choose(PENALTIES.iter().map(|&p| (p, answers(&valid, p))), |p| answers(&test, p), splits)
+    choose(PENALTIES.iter().map(|&p| (p, answers(&valid, p))), |p| answers(&test, p), splits, by)
 }
 
 /// The candidate that validation likes best, of equals the first, measured once on the test split.
@@ -210,22 +224,28 @@ fn choose(
     candidates: impl Iterator<Item = (f64, Vec<u8>)>,
     test: impl Fn(f64) -> Vec<u8>,
     splits: Splits<'_>,
+    by: Chosen,
 ) -> Probed {
     let share = |answers: &[u8], labels: &[u8]| {
         answers.iter().zip(labels).filter(|(a, b)| a == b).count() as f64 / labels.len().max(1) as f64
     };
+    let macro_f1 = |answers: &[u8], labels: &[u8]| {
+        let pairs: Vec<_> =
+            labels.iter().zip(answers).map(|(a, b)| (usize::from(*a), usize::from(*b))).collect();
+        crate::metrics::macro_f1(&pairs)
+    };
     let (mut chosen, mut valid) = (0.0, -1.0);
     for (candidate, answers) in candidates {
-        let found = share(&answers, &splits.valid.labels);
+        let found = match by {
+            Chosen::Accuracy => share(&answers, &splits.valid.labels),
+            Chosen::MacroF1 => macro_f1(&answers, &splits.valid.labels),
+        };
         if found > valid {
             (chosen, valid) = (candidate, found);
         }
     }
-    let answers = test(chosen);
-    let pairs: Vec<_> =
-        splits.test.labels.iter().zip(&answers).map(|(a, b)| (usize::from(*a), usize::from(*b))).collect();
-    let test_f1 = crate::metrics::macro_f1(&pairs);
-    Probed { valid, test: share(&answers, &splits.test.labels), test_f1, chosen }
+    let (answers, labels) = (test(chosen), &splits.test.labels);
+    Probed { valid, test: share(&answers, labels), test_f1: macro_f1(&answers, labels), chosen }
 }
 
 /// The class with the largest score for each example; of equals the first.
@@ -371,8 +391,29 @@ mod tests {
         let train = Features { values: vec![1.0, 0.0, 0.0, 2.0, -3.0, 0.1], width: 2, labels: vec![4, 5, 6] };
         let queries = Features { values: vec![9.0, 1.0, -0.1, 0.5], width: 2, labels: vec![4, 5] };
         assert_eq!(ranked(&train, &train)[1][0], 5);
-        let found = neighbours(Splits { train: &train, valid: &queries, test: &queries }, 10);
+        let found =
+            neighbours(Splits { train: &train, valid: &queries, test: &queries }, 10, Chosen::Accuracy);
         assert_eq!((found.valid, found.test, found.chosen), (1.0, 1.0, 1.0));
         assert_eq!(vote(&[3, 1, 1, 3], 10), 3);
+    }
+
+    /// ```python
+    /// from sklearn.metrics import f1_score
+    /// truth = [0] * 8 + [1] * 2
+    /// f1_score(truth, [0] * 10, average="macro")              # 0.4444444444444444
+    /// f1_score(truth, [0] * 5 + [1] * 5, average="macro")     # 0.6703296703296704
+    /// ```
+    #[test]
+    fn what_is_rare_counts_where_macro_f1_chooses() {
+        let some =
+            Features { values: vec![0.0; 10], width: 1, labels: [[0; 8].as_slice(), &[1; 2]].concat() };
+        let splits = Splits { train: &some, valid: &some, test: &some };
+        let answers = |ones: f64| [vec![0; 10 - ones as usize], vec![1; ones as usize]].concat();
+        let by = |by| choose([0.0, 5.0].map(|ones| (ones, answers(ones))).into_iter(), answers, splits, by);
+        let found = by(Chosen::Accuracy);
+        assert_eq!((found.valid, found.chosen), (0.8, 0.0));
+        let found = by(Chosen::MacroF1);
+        assert!((found.valid - 0.670_329_670_329_670_4).abs() < 1e-12, "{found:?}");
+        assert_eq!((found.test, found.test_f1, found.chosen), (0.7, found.valid, 5.0));
     }
 }

@@ -19,7 +19,7 @@ use mnist_train::{
     finetune::Source,
     learner::Outcome,
     plot,
-    probe::{self, Features, Splits},
+    probe::{self, Chosen, Features, Splits},
     publish::{load_model, measure},
     registry,
     run::Run,
@@ -144,9 +144,13 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
         return Ok(interrupted());
     }
     // What validation chooses by is what is told at the end.
-    let chosen_by = registry::chosen_by(&resolve(&[])?)?.score;
-    let figure = if chosen_by == "accuracy" { Figure::Accuracy } else { Figure::MacroF1 };
-    report(&out, &done, &name, figure, args.json)
+    report(&out, &done, &name, figure_of(&resolve(&[])?)?, args.json)
+}
+
+/// What validation chooses trainings by.
+fn figure_of(run: &Run) -> Result<Figure> {
+    let score = registry::chosen_by(run)?.score;
+    Ok(if score == "accuracy" { Figure::Accuracy } else { Figure::MacroF1 })
 }
 
 /// What is compared: what was asked for, or all that this encoder can. Found out before hours of training.
@@ -278,8 +282,15 @@ impl Bench<'_> {
         let classes = *classes;
         let drawn = train.drawn(labels, classes, seed).context("the labels of a probe")?;
         let splits = Splits { train: &drawn, valid, test };
-        let found =
-            if way == "knn" { probe::neighbours(splits, classes) } else { probe::logistic(splits, classes) };
+        // As the trainings that they stand beside.
+        let by = match figure_of(run)? {
+            Figure::MacroF1 => Chosen::MacroF1,
+            _ => Chosen::Accuracy,
+        };
+        let found = match way {
+            "knn" => probe::neighbours(splits, classes, by),
+            _ => probe::logistic(splits, classes, by),
+        };
         let way = way.into();
         let (valid, test, test_f1) = (found.valid, found.test, found.test_f1);
         Ok(Cell { way, labels, seed, valid, test, test_f1, learning_rate: None })

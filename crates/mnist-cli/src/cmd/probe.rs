@@ -6,7 +6,7 @@ use anyhow::Result;
 use mnist_train::{
     evaluate::{SplitName, load_for_features},
     few_labels::{Mean, percent},
-    probe::{self, Features, Probed, Splits},
+    probe::{self, Chosen, Features, Probed, Splits},
     publish::load_model,
     rundir::{RunDir, SavedRun},
 };
@@ -54,8 +54,8 @@ pub(crate) fn run(args: &Probe, common: &Common) -> Result<ExitCode> {
         for seed in 1..=seeds {
             let drawn = train.drawn(labels, classes, seed)?;
             let splits = Splits { train: &drawn, valid: &valid, test: &test };
-            nearest.push(probe::neighbours(splits, classes));
-            logistic.push(probe::logistic(splits, classes));
+            nearest.push(probe::neighbours(splits, classes, Chosen::Accuracy));
+            logistic.push(probe::logistic(splits, classes, Chosen::Accuracy));
         }
         let [nearest, logistic] = [nearest, logistic].map(|found| Both::of(&found));
         if args.json {
