@@ -202,7 +202,7 @@ pub(crate) struct Pretrain {
 /// `plan`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Plan {
-    /// Plan a fine-tuning: a run (its directory or name), or a .safetensors file of an encoder's tensors; the recipe is as
+    /// Plan a fine-tuning: a run (its directory or name), or a file of an encoder's tensors (.safetensors, .pt, .pth); the recipe is as
     /// `finetune` has it
     #[arg(long, value_name = "RUN|FILE")]
     pub from: Option<String>,
@@ -226,7 +226,7 @@ pub(crate) struct Plan {
 pub(crate) struct Tune {
     /// A recipe: a file, or the name of a built-in one [default: default; with --from as `finetune` has it]
     pub recipe: Option<String>,
-    /// Search for settings of fine-tuning: a run (its directory or name), or a .safetensors file of an encoder's tensors
+    /// Search for settings of fine-tuning: a run (its directory or name), or a file of an encoder's tensors (.safetensors, .pt, .pth)
     #[arg(long, value_name = "RUN|FILE")]
     pub from: Option<String>,
     /// Data set or path, as `train --data` has it [default: the recipe's]
@@ -304,7 +304,7 @@ const METHODS: [&str; 6] = ["full", "head", "gradual", "layer-decay", "lora", "b
 /// `finetune`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Finetune {
-    /// Where the encoder is from: a run (its directory or name), or a .safetensors file of an encoder's tensors
+    /// Where the encoder is from: a run (its directory or name), or a file of an encoder's tensors (.safetensors, .pt, .pth)
     #[arg(long, value_name = "RUN|FILE", required_unless_present = "resume", conflicts_with = "resume")]
     pub from: Option<String>,
     /// What is trained: all, the new layer, all from the top down, all but lower layers by smaller steps, additions of low
@@ -414,7 +414,7 @@ pub(crate) struct FewLabels {
     /// A recipe for every training: a file, or the name of a built-in one [default: few-labels; classify-tokens for a
     /// model of text, classify-image-tokens for one of tokens of images]
     pub recipe: Option<String>,
-    /// Where the encoder is from: a run (its directory or name), or a .safetensors file of an encoder's tensors
+    /// Where the encoder is from: a run (its directory or name), or a file of an encoder's tensors (.safetensors, .pt, .pth)
     #[arg(long, value_name = "RUN|FILE")]
     pub from: String,
     /// Data set or path, as `train --data` has it [default: the source's]

@@ -63,7 +63,7 @@ pub struct Hiding {
     pub share: f64,
     /// Of these, share that is read as [MASK], in 0-1.
     pub masked: f64,
-    /// Of these, share that is read as another token, drawn evenly, in 0-1; the rest is read as it is.
+    /// Of these, share that is read as a token drawn evenly (it may be the same), in 0-1; the rest is read as it is.
     pub random: f64,
 }
 

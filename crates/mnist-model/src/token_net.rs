@@ -58,7 +58,7 @@ pub struct TokenNetConfig {
 
 impl TokenNetSettings {
     /// The encoder of sequences of at most `length` tokens out of `vocabulary` and the special ones; a causal one's
-    /// tokens see only those before them.
+    /// tokens see only themselves and those before them.
     pub fn encoder(&self, vocabulary: usize, length: usize, causal: bool) -> TokenNetConfig {
         TokenNetConfig {
             vocabulary: vocabulary + tokens::SPECIALS,

@@ -2,7 +2,8 @@
 //! learned, so that the layer is `x W + x A B * alpha / r`. `B` starts at zero: adaptation starts at the old layer.
 //!
 //! `W + A B * alpha / r` is one weight of the old shape: what is trained can be merged, and costs nothing after that.
-//! Departure: all linear layers of a net are adapted, the paper adapts attention alone.
+//! Departure: all products of a Transformer's layers are adapted, the paper adapts attention alone; of a cnn the layer behind
+//! its maps is, of an mlp each.
 
 use burn::{
     module::{Initializer, Module, Param},

@@ -2,7 +2,7 @@
 //! cross-entropy.
 //!
 //! BERT (Devlin et al. 2018, arXiv 1810.04805, section 3.2) puts the head on the first token. Departure: on the mean of
-//! all real tokens by default, which a decoder, whose first token sees nothing, needs, and which asks less of a short
+//! all real tokens by default, which a decoder, whose first token sees only itself, needs, and which asks less of a short
 //! pretraining; the paper's is `pool = "first"`.
 
 use burn::{
@@ -25,7 +25,7 @@ use crate::{
 pub struct ClassifyTokensSettings {
     /// What the features are: `mean` of the tokens, or the `first` token.
     pub pool: TokenPool,
-    /// Whether a token sees only those before it, as in a language model; fine-tuning sets it as its source has it.
+    /// Whether a token sees only itself and those before it, as in a language model; fine-tuning sets it as its source has it.
     pub causal: bool,
     /// Label smoothing, in [0, 1): share of the target spread over all classes.
     pub label_smoothing: f32,
@@ -92,9 +92,11 @@ impl ObjectiveConfig for ClassifyTokensConfig {
             return Err(format!("the data have {} class; it takes two to tell apart", self.classes));
         }
         if causal && pool == TokenPool::First {
-            return Err("`classify_tokens.pool` is first: in a causal net the first token sees nothing; \
+            return Err(
+                "`classify_tokens.pool` is first: in a causal net the first token sees only itself; \
                         set it to mean"
-                .into());
+                    .into(),
+            );
         }
         if !(0.0..1.0).contains(&label_smoothing) {
             return Err(format!(
@@ -216,7 +218,7 @@ mod tests {
         }
         let settings = ClassifyTokensSettings { pool: TokenPool::First, causal: true, label_smoothing: 0.0 };
         let config = ClassifyTokensConfig { vocabulary: 5, length: 9, classes: 2, net, settings, lora: None };
-        assert!(config.check().unwrap_err().contains("sees nothing"));
+        assert!(config.check().unwrap_err().contains("sees only itself"));
         assert!(
             ClassifyTokensConfig { classes: 1, ..config }.check().unwrap_err().contains("two to tell apart")
         );

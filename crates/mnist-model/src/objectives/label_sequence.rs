@@ -22,7 +22,7 @@ use crate::{
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(default)]
 pub struct LabelSequenceSettings {
-    /// Whether a token sees only those before it, as in a language model; fine-tuning sets it as its source has it.
+    /// Whether a token sees only itself and those before it, as in a language model; fine-tuning sets it as its source has it.
     pub causal: bool,
 }
 

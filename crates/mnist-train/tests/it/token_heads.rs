@@ -188,7 +188,7 @@ fn what_does_not_fit_is_refused() {
         (&text, &["transformer.width=32"], "net.tokens is [260, 16], wanted [260, 32]"),
         (&text, &["transformer.layers=3"], "net.transformer.blocks.2"),
         (&text, &["classify_tokens.causal=true"], "net.segments [2, 16] is not part of the model's encoder"),
-        (&text, &["classify_tokens.causal=true", "classify_tokens.pool=first"], "sees nothing"),
+        (&text, &["classify_tokens.causal=true", "classify_tokens.pool=first"], "sees only itself"),
         (&digits, &["tokens.codebook=9"], "other patches are other tokens"),
         (&text, &["finetune.method=lora", "finetune.lora_rank=64"], "LoRA on the Transformer"),
     ] {
