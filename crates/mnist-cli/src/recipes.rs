@@ -18,6 +18,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("classify-tokens", include_str!("../../../recipes/classify-tokens.toml")),
     ("classify-image-tokens", include_str!("../../../recipes/classify-image-tokens.toml")),
     ("finetune", include_str!("../../../recipes/finetune.toml")),
+    ("resnet", include_str!("../../../recipes/resnet.toml")),
     ("few-labels", include_str!("../../../recipes/few-labels.toml")),
     ("mlp", include_str!("../../../recipes/mlp.toml")),
     ("punctuation", include_str!("../../../recipes/punctuation.toml")),
