@@ -135,7 +135,7 @@ pub(crate) struct Chosen {
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
     /// Labels to learn from, each class in its share; the other images are unlabelled
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = some_labels)]
     pub labels: Option<u64>,
     /// Change a setting of the recipe; may be given often
     #[arg(long, value_name = "KEY=VALUE")]
@@ -280,6 +280,11 @@ pub(crate) fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Str
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "it has to be a whole number, 1 or more".into())
+}
+
+fn some_labels(text: &str) -> Result<u64, String> {
+    let wanted = "it has to be a whole number, 1 or more (--set data.labels=0 learns from all)";
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| wanted.into())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -543,9 +548,9 @@ pub(crate) struct Generate {
     /// How many [default: 64 images, 1 text]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub n: Option<u16>,
-    /// PNG file that images go to
-    #[arg(long, value_name = "FILE.png", default_value = "generated.png")]
-    pub out: PathBuf,
+    /// File that it goes to: .png for images [default: generated.png], any other for text [default: the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     /// Text to go on with
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,

@@ -106,6 +106,14 @@ fn find(kind: &str, wanted: &str, built_in: &[(&str, &str)]) -> Result<Recipe> {
             text: (*text).into(),
         }),
         None => {
+            let other = [("recipe", BUILT_IN), ("pipeline", PIPELINES)]
+                .into_iter()
+                .find(|(other, table)| *other != kind && table.iter().any(|(name, _)| *name == wanted));
+            if let Some((other, _)) = other {
+                let command = if other == "pipeline" { "pipeline" } else { "train` or `pretrain" };
+                let message = format!("{wanted} is a {other}, not a {kind}: it is for `{command}`");
+                return Err(UsageError(message).into());
+            }
             let names: Vec<_> = built_in.iter().map(|(name, _)| *name).collect();
             Err(UsageError(format!(
                 "there is no {kind} {wanted}: it is not a file, and the built-in ones are {}",

@@ -371,7 +371,9 @@ fn names_beside(dir: &Path, numbers: Vec<String>) -> Result<Vec<String>> {
     let Ok(text) = String::from_utf8(bytes) else {
         return wrong("names of classes", "bytes that are not UTF-8".into(), "a name in each line".into());
     };
+    let text = text.trim_start_matches('\u{feff}').trim_end(); // a mark of the byte order, as editors write it
     let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    visible(dir, &names)?;
     if names.len() < numbers.len() || names.len() > MOST_CLASSES {
         let wanted = format!("{} or more, at most {MOST_CLASSES}: one for each label", numbers.len());
         return wrong("names of classes", format!("{} lines", names.len()), wanted);
@@ -382,6 +384,18 @@ fn names_beside(dir: &Path, numbers: Vec<String>) -> Result<Vec<String>> {
             wrong("names of classes", format!("{name:?} in line {}", i + 1), "a name of its own".into())
         }
         None => Ok(names),
+    }
+}
+
+/// Refuses names of classes that would garble a terminal or a table.
+fn visible(path: &Path, names: &[String]) -> Result<()> {
+    match names.iter().find(|name| name.contains(char::is_control)) {
+        None => Ok(()),
+        Some(name) => Err(DataError::Pictures {
+            path: path.to_owned(),
+            found: format!("a class called {name:?}"),
+            wanted: "a name without line breaks and control characters".into(),
+        }),
     }
 }
 
@@ -410,8 +424,13 @@ fn collected(
         found,
         wanted: wanted.into(),
     };
+    visible(path, &classes)?;
     if !(2..=MOST_CLASSES).contains(&classes.len()) {
-        let found = format!("{} classes ({})", classes.len(), classes.join(", "));
+        let found = match &classes[..] {
+            [] => "no class".into(),
+            [one] => format!("one class ({one})"),
+            many => format!("{} classes", many.len()),
+        };
         return Err(wrong(
             found,
             "2 to 256: a folder of PNG or JPEG files for each, or a table with a column `label`",

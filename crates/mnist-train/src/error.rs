@@ -64,12 +64,14 @@ pub enum TrainError {
     },
 
     /// A run directory that is not there or not one.
-    #[error("{wanted:?} is not a run: looked for run.toml in {}", places(.tried))]
+    #[error("{wanted:?} is not a run: looked for run.toml in {}{}", places(.tried), inside(.within))]
     NoRun {
         /// What was asked for.
         wanted: String,
         /// Directories that were tried.
         tried: Vec<PathBuf>,
+        /// Runs inside one of them, as of a pipeline.
+        within: Vec<PathBuf>,
     },
 
     /// A run that has no trained weights yet.
@@ -138,6 +140,10 @@ fn hint(action: &str, source: &std::io::Error) -> &'static str {
         PermissionDenied | ReadOnlyFilesystem if action != "read" => "; choose a place that can be written",
         _ => "",
     }
+}
+
+fn inside(runs: &[PathBuf]) -> String {
+    if runs.is_empty() { String::new() } else { format!("; there are the runs {}", places(runs)) }
 }
 
 fn places(tried: &[PathBuf]) -> String {

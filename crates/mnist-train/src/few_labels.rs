@@ -56,6 +56,26 @@ impl Cell {
         found.map(Some).map_err(|e| TrainError::Damaged { path, reason: e.to_string() })
     }
 
+    /// All cells that are there: by labels, seed and way.
+    ///
+    /// # Errors
+    /// As [`Cell::read`].
+    pub fn all(dir: &Path) -> Result<Vec<Self>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir).map_err(TrainError::io("read", dir))? {
+            let path = entry.map_err(TrainError::io("read", dir))?.path();
+            if path.extension().is_none_or(|end| end != "json") {
+                continue;
+            }
+            let bytes = fs::read(&path).map_err(TrainError::io("read", &path))?;
+            let cell: Self = serde_json::from_slice(&bytes)
+                .map_err(|e| TrainError::Damaged { path, reason: e.to_string() })?;
+            found.push(cell);
+        }
+        found.sort_by(|a, b| (a.labels, a.seed, &a.way).cmp(&(b.labels, b.seed, &b.way)));
+        Ok(found)
+    }
+
     /// Keeps it.
     ///
     /// # Errors
@@ -179,7 +199,7 @@ pub fn chart(cells: &[Cell], figure: Figure, title: &str) -> Chart {
             // Down and up the interval and back to the mean: where there is none the points are left out.
             [mean.mean, low, high, mean.mean].map(percent)
         };
-        Series { name: way.clone(), points: means.iter().flat_map(point).collect() }
+        Series::curve(way.clone(), means.iter().flat_map(point).collect())
     });
     Chart {
         title: title.into(),
@@ -240,6 +260,9 @@ pub fn conclusion(cells: &[Cell], figure: Figure) -> String {
             percent(with),
             percent(without)
         ));
+    }
+    if parts.is_empty() {
+        return "Nothing but training from scratch was measured, so nothing can be said of what pretraining bought.".into();
     }
     let mut text = parts.join("; ");
     if let Some(first) = text.get(..1).map(str::to_uppercase) {

@@ -50,6 +50,20 @@ pub struct Series {
     pub name: String,
     /// `(x, y)` in drawing order; points that are not finite are left out.
     pub points: Vec<(f64, f64)>,
+    /// Dots that no line joins.
+    pub apart: bool,
+}
+
+impl Series {
+    /// A curve through points.
+    pub fn curve(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Self { name: name.into(), points, apart: false }
+    }
+
+    /// Dots that no line joins.
+    pub fn dots(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Self { name: name.into(), points, apart: true }
+    }
 }
 
 /// One pair of axes with its curves.

@@ -176,7 +176,7 @@ pub fn charts(lines: &[MetricsLine]) -> Vec<Chart> {
             let series = curves.entry(title).or_default();
             match series.iter_mut().find(|s| s.name == line.split) {
                 Some(series) => series.points.push((at(line), value)),
-                None => series.push(Series { name: line.split.clone(), points: vec![(at(line), value)] }),
+                None => series.push(Series::curve(line.split.clone(), vec![(at(line), value)])),
             }
         }
     }
@@ -192,7 +192,7 @@ pub fn charts(lines: &[MetricsLine]) -> Vec<Chart> {
         .map(|(title, series)| chart(title, title == "loss" || title == "error_rate", series))
         .collect();
     let rate = lines.iter().filter(|l| l.split == "train").map(|l| (at(l), l.learning_rate)).collect();
-    charts.push(chart("learning_rate", false, vec![Series { name: "learning rate".into(), points: rate }]));
+    charts.push(chart("learning_rate", false, vec![Series::curve("learning rate", rate)]));
     charts
 }
 

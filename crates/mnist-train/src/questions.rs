@@ -83,7 +83,7 @@ impl<'a> Texts<'a> {
         for (number, text) in texts.iter().enumerate() {
             let all: Vec<String> = punctuation::words(text).into_iter().map(|(word, _)| word).collect();
             if all.is_empty() {
-                return refused(format!("{text:?} has no word"));
+                return refused(format!("text {} is {text:?}; wanted at least one word", number + 1));
             }
             if self.by_words() {
                 // As in training, the first word of a passage has no space before it.

@@ -32,6 +32,9 @@ use crate::{
     token_data::{Kept, TokenFacts},
 };
 
+/// What the directory of a pipeline holds beside the runs of its stages: its text.
+pub const PIPELINE: &str = "pipeline.toml";
+
 /// What a model is made for; found out from the data once, kept with the run so that prediction needs no data.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -64,7 +67,8 @@ impl Facts {
     pub fn check(&self) -> Result<(), String> {
         if !self.mean.is_finite() || !self.std.is_finite() || self.std <= 0.0 {
             let Self { mean, std, .. } = self;
-            return Err(format!("pixels have mean {mean} and standard deviation {std}; they have to differ"));
+            let wanted = "both have to be numbers, and the pixels have to differ (a deviation above 0)";
+            return Err(format!("pixels have mean {mean} and standard deviation {std}; {wanted}"));
         }
         if self.size.sides().iter().any(|&n| n == 0 || n > 4096) || ![1, 3].contains(&self.size.channels) {
             let wanted = "each side has to be 1 to 4096, in grey or colour";
@@ -162,7 +166,12 @@ impl SavedRun {
             what: "the training data (SHA-256)",
             begun: begun.clone(),
             now: now.into(),
-            remedy: "name the run's data with --data-dir",
+            remedy: match self.run.data.path.is_empty() {
+                true => "name the run's data with --data-dir",
+                false => {
+                    "put the text back as it was, or name another with --data where the command takes it"
+                }
+            },
         })
     }
 
@@ -243,8 +252,31 @@ impl RunDir {
         tried.dedup();
         match tried.iter().find(|path| path.join("run.toml").is_file()) {
             Some(path) => Ok(Self { path: path.clone() }),
-            None => Err(TrainError::NoRun { wanted: wanted.into(), tried }),
+            None => {
+                let within =
+                    |dir: &PathBuf| Self::all(dir).unwrap_or_default().into_iter().map(|run| run.path);
+                let within = tried.iter().flat_map(within).collect();
+                Err(TrainError::NoRun { wanted: wanted.into(), tried, within })
+            }
         }
+    }
+
+    /// All runs under `runs`, and those of pipelines there, one directory deeper.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub fn all_and_stages(runs: &Path) -> Result<Vec<Self>> {
+        let mut found = Self::all(runs)?;
+        if runs.exists() {
+            for entry in fs::read_dir(runs).map_err(TrainError::io("read", runs))? {
+                let path = entry.map_err(TrainError::io("read", runs))?.path();
+                if path.join(PIPELINE).is_file() {
+                    found.extend(Self::all(&path)?);
+                }
+            }
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
     }
 
     /// All runs under `runs`, by name. None where the directory is not there.

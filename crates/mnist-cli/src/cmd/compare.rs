@@ -156,10 +156,14 @@ impl Pair {
     }
 
     fn verdict(&self) -> &'static str {
-        if self.difference.exact < 0.05 {
-            "more than chance explains"
-        } else {
-            "no more than chance explains"
+        let Difference { exact, interval: [low, high], .. } = self.difference;
+        match (exact < 0.05, low > 0.0 || high < 0.0) {
+            (true, _) => "more than chance explains",
+            (false, false) => "no more than chance explains",
+            // The interval is an approximation, and a little short where few images tell.
+            (false, true) => {
+                "no more than chance explains, by the exact test (the interval is an approximate one)"
+            }
         }
     }
 }

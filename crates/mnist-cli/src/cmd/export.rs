@@ -11,7 +11,7 @@ use mnist_train::{
     rundir::{RunDir, SavedRun},
 };
 
-use super::finite;
+use super::{finite, unoccupied};
 use crate::{
     args::{self, Common},
     device::{Compute, Job, Place},
@@ -29,6 +29,7 @@ pub(crate) fn run(args: &args::Export, common: &Common) -> Result<ExitCode> {
     let reference = Place::choose(common)?.run(asked)?;
     let format = args.format.format();
     let out = args.out.clone().unwrap_or_else(|| dir.path().join(format!("export-{}", args.format.name())));
+    unoccupied(&out, "reference.json")?;
     export.write(format, &reference, &out)?;
     writeln!(std::io::stdout().lock(), "{}", out.display())?;
     Ok(ExitCode::SUCCESS)

@@ -31,6 +31,7 @@ use super::{
     belongs, interrupted,
     probe::Encode,
     train::{Fit, begun, data_sets, usual_recipe},
+    unoccupied,
 };
 use crate::{
     args::{Common, FewLabels, UsageError},
@@ -67,7 +68,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
             facts = Some(data.facts);
             [10, 50, 100, 500, 1000].into_iter().filter(|number| there.contains(number)).collect()
         }
-        asked => asked.to_vec(),
+        asked => once(asked),
     };
     let ways = ways(&args.ways, |way| {
         if PROBES.contains(&way) {
@@ -85,14 +86,16 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     let place = Place::choose(common)?;
     let name = Path::new(&args.from).file_stem().map_or_else(|| "model".into(), |n| n.to_string_lossy());
     let out = args.out.clone().unwrap_or_else(|| common.runs.join(format!("few-labels-{name}")));
+    unoccupied(&out, "settings.toml")?;
     let cells = out.join("cells");
-    fs::create_dir_all(&cells).map_err(TrainError::io("make the directory", &cells))?;
+    fs::create_dir_all(&out).map_err(TrainError::io("make the directory", &out))?;
     let reason = ": its table was begun with other settings or another encoder; choose another --out";
     let mut settings = toml::to_string(&resolve(&[])?.to_table()?)?;
     if !rates.is_empty() {
         settings += &format!("# one of: {}\n", rates.join(", "));
     }
     belongs(&out, "settings.toml", &settings, reason)?;
+    fs::create_dir_all(&cells).map_err(TrainError::io("make the directory", &cells))?;
 
     let stop = stop::listen()?;
     let mut bench = Bench {
@@ -153,10 +156,16 @@ fn figure_of(run: &Run) -> Result<Figure> {
     Ok(if score == "accuracy" { Figure::Accuracy } else { Figure::MacroF1 })
 }
 
+/// What was said more than once counts once, where it was said first.
+fn once<T: Clone + PartialEq>(said: &[T]) -> Vec<T> {
+    let first = |(i, one): &(usize, &T)| !said[..*i].contains(one);
+    said.iter().enumerate().filter(first).map(|(_, one)| one.clone()).collect()
+}
+
 /// What is compared: what was asked for, or all that this encoder can. Found out before hours of training.
 fn ways(asked: &[String], mut check: impl FnMut(&str) -> Result<()>) -> Result<Vec<String>> {
     let all = [few_labels::SCRATCH, "full", "head", "lora"].iter().chain(&PROBES).map(ToString::to_string);
-    let wanted = if asked.is_empty() { all.collect() } else { asked.to_vec() };
+    let wanted = if asked.is_empty() { all.collect() } else { once(asked) };
     let mut ways = Vec::new();
     for way in wanted {
         match check(&way) {
@@ -173,8 +182,10 @@ fn ways(asked: &[String], mut check: impl FnMut(&str) -> Result<()>) -> Result<V
 
 /// Table, picture and conclusion.
 fn report(out: &Path, cells: &[Cell], name: &str, figure: Figure, json: bool) -> Result<ExitCode> {
-    write_whole(&out.join("few-labels.csv"), few_labels::csv(cells).as_bytes())?;
-    let chart = few_labels::chart(cells, figure, &format!("Few labels, from {name}"));
+    // All that was ever measured here, also what was not asked for this time.
+    let all = Cell::all(&out.join("cells"))?;
+    write_whole(&out.join("few-labels.csv"), few_labels::csv(&all).as_bytes())?;
+    let chart = few_labels::chart(&all, figure, &format!("Few labels, from {name}"));
     write_whole(&out.join("few-labels.png"), &plot::png(&[chart])?)?;
     let mut text = std::io::stdout().lock();
     if json {

@@ -40,6 +40,14 @@ pub(crate) fn run(args: &Generate, common: &Common) -> Result<ExitCode> {
     let saved = dir.load()?;
     let coder = saved.facts.tokens.as_ref().map(|_| Coder::load(&saved, dir.path())).transpose()?;
     let plan = plan(args, &saved, coder.as_ref())?;
+    let of_text = matches!(coder, Some(Coder::Text(_)));
+    if let Some(out) = args.out.as_deref().filter(|_| !of_text)
+        && out.extension().is_none_or(|end| !end.eq_ignore_ascii_case("png"))
+    {
+        let message =
+            format!("--out {}: images are written as PNG; name a file that ends in .png", out.display());
+        return Err(UsageError(message).into());
+    }
     Place::choose(common)?.run(Make { args, dir: &dir, saved: &saved, coder, plan })
 }
 
@@ -113,7 +121,7 @@ impl Job for Make<'_> {
         if self.coder.is_none() {
             let picture = sampling::images(&*model, &self.plan, self.plan.key, main)
                 .with_context(|| format!("a model of objective {}", self.saved.run.objective))?;
-            save(picture, &self.args.out, &mut out)?;
+            save(picture, self.args.out.as_deref(), &mut out)?;
             return Ok(ExitCode::SUCCESS);
         }
         B::seed(main, self.plan.key.seed());
@@ -124,16 +132,23 @@ impl Job for Make<'_> {
             );
         };
         match (made, &self.coder) {
-            (Generated::Images(picture), _) => save(picture, &self.args.out, &mut out)?,
+            (Generated::Images(picture), _) => save(picture, self.args.out.as_deref(), &mut out)?,
             (Generated::Tokens(rows), Some(Coder::Images(patches))) => {
                 let picture = drawn::<B>(&rows, patches, main);
-                save(picture, &self.args.out, &mut out)?;
+                save(picture, self.args.out.as_deref(), &mut out)?;
             }
             (Generated::Tokens(rows), Some(Coder::Text(tokeniser))) => {
-                for (i, row) in rows.iter().enumerate() {
+                let text = |row: &Vec<i32>| {
                     let row = prompt::contents(row, tokeniser.vocabulary());
-                    let rule = if i == 0 { "" } else { "----\n" };
-                    writeln!(out, "{rule}{}", tokeniser.decode(&row).trim_matches('\n'))?;
+                    tokeniser.decode(&row).trim_matches('\n').to_owned() + "\n"
+                };
+                let text = rows.iter().map(text).collect::<Vec<_>>().join("----\n");
+                match &self.args.out {
+                    Some(path) => {
+                        write_whole(path, text.as_bytes())?;
+                        writeln!(out, "{} texts in {}", rows.len(), path.display())?;
+                    }
+                    None => write!(out, "{text}")?,
                 }
             }
             (Generated::Tokens(rows), None) => writeln!(out, "{rows:?}")?,
@@ -151,7 +166,8 @@ fn drawn<B: Backend>(rows: &[Vec<i32>], patches: &Patches, device: &B::Device) -
     Picture { name: "generated", images, columns: if side * side < rows.len() { side + 1 } else { side } }
 }
 
-fn save<B: Backend>(picture: Picture<B>, path: &Path, out: &mut impl Write) -> Result<()> {
+fn save<B: Backend>(picture: Picture<B>, path: Option<&Path>, out: &mut impl Write) -> Result<()> {
+    let path = path.unwrap_or_else(|| Path::new("generated.png"));
     let [count, ..] = picture.images.dims();
     write_whole(path, &grid::png(picture)?)?;
     writeln!(out, "{count} images in {}", path.display())?;

@@ -49,6 +49,17 @@ fn belongs(home: &Path, file: &str, settings: &str, reason: &str) -> Result<()> 
     Err(UsageError(format!("{}{reason}", home.display())).into())
 }
 
+/// Refuses a directory that holds something, but not what the command has put there before.
+fn unoccupied(out: &Path, mark: &str) -> Result<()> {
+    let occupied = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    if occupied && !out.join(mark).is_file() {
+        return Err(
+            UsageError(format!("{} is there and not empty; choose another --out", out.display())).into()
+        );
+    }
+    Ok(())
+}
+
 /// A picture as a run's model sees it.
 fn picture(path: &Path, facts: &Facts) -> Result<Vec<u8>, ScanError> {
     match facts.preparation {

@@ -12,7 +12,7 @@ use mnist_train::{
     publish::read_evaluation,
     report::{self, Report},
     run::Run,
-    rundir::{RunDir, write_whole},
+    rundir::{PIPELINE, RunDir, write_whole},
 };
 use serde::{Deserialize, Serialize};
 
@@ -131,7 +131,7 @@ pub(crate) fn run(args: &Pipeline, common: &Common) -> Result<ExitCode> {
     })?;
     fs::create_dir_all(&home).map_err(TrainError::io("make the directory", &home))?;
     let reason = " was begun with other stages, settings or another seed; choose another --name";
-    belongs(&home, "pipeline.toml", &text, reason)?;
+    belongs(&home, PIPELINE, &text, reason)?;
 
     let stop = stop::listen()?;
     let mut runs = Vec::new();
@@ -209,7 +209,7 @@ fn conclude(title: &str, home: &Path, settings: &str, runs: &[RunDir], common: &
                 let point = |accuracy: &f64| 1.0 - accuracy;
                 let points = valid
                     .filter_map(|line| Some((line.epoch as f64, line.values.get("accuracy").map(point)?)));
-                curves.push(Series { name: dir.name(), points: points.collect() });
+                curves.push(Series::curve(dir.name(), points.collect()));
                 let text = format!("test accuracy {:.2} %, macro F1 {:.4}", 100.0 * e.accuracy, e.macro_f1);
                 let (dir, saved) = (dir.clone(), saved.clone());
                 classifiers.push(Compared { read: saved.clone(), dir, saved });

@@ -19,7 +19,7 @@ use toml::Table;
 
 use crate::{
     args::{self, Common},
-    cmd::train::{begun, resolved, source_of, usual_recipe},
+    cmd::train::{Start, begun, resolved, source_of, usual_recipe},
     device::{Compute, Job, Place},
 };
 
@@ -58,6 +58,11 @@ pub(crate) fn run(args: &args::Plan, common: &Common) -> Result<ExitCode> {
     let given = source.as_ref().and_then(|source| source.given.as_ref());
     let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
     registry::check(&run, &data.facts).map_err(TrainError::Settings)?;
+    if let Some(source) = &source {
+        // What does not fit is found out as `finetune` does.
+        let saved = begun(run.clone(), &data, Some(source), place.name(), 1);
+        place.run(Start { saved: &saved, source })?;
+    }
     let plan = place.run(Planned { run: &run, data: &data, seconds: args.seconds })?;
     let measured = match args.check {
         Some(steps) => Some(measure(run.clone(), data, source.as_ref(), steps.into(), &place)?),

@@ -91,11 +91,16 @@ fn pictures_in(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(path).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)?;
     let picture = |path: &PathBuf| {
         let end = path.extension().unwrap_or_default().to_ascii_lowercase();
-        ["png", "jpg", "jpeg"].iter().any(|wanted| end == *wanted) && path.is_file()
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        ["png", "jpg", "jpeg"].iter().any(|wanted| end == *wanted) && path.is_file() && !hidden
     };
     let mut found: Vec<_> = entries.into_iter().map(|entry| entry.path()).filter(picture).collect();
     if found.is_empty() {
-        return Err(UsageError(format!("{}: a folder without PNG or JPEG files", path.display())).into());
+        return Err(UsageError(format!(
+            "{}: a folder without PNG or JPEG files of its own (folders in it are not looked into)",
+            path.display()
+        ))
+        .into());
     }
     found.sort();
     Ok(found)

@@ -56,8 +56,9 @@ const WORDS: [usize; 6] = [0, 1, 2, 3, 5, 7];
 /// Prints it.
 pub(crate) fn run(args: &Runs, common: &Common) -> Result<ExitCode> {
     let mut rows = Vec::new();
-    for dir in RunDir::all(&common.runs)? {
-        match row(&dir) {
+    for dir in RunDir::all_and_stages(&common.runs)? {
+        let name = dir.path().strip_prefix(&common.runs).unwrap_or(dir.path()).display().to_string();
+        match row(&dir, name) {
             Ok(row) => rows.push(row),
             Err(error) => tell!("warning: {}", crate::show::report(&error)),
         }
@@ -121,7 +122,7 @@ fn or_warn<T: Default>(read: Result<T, TrainError>) -> T {
     })
 }
 
-fn row(dir: &RunDir) -> Result<Row> {
+fn row(dir: &RunDir, name: String) -> Result<Row> {
     let saved = dir.load()?;
     let lines = if dir.metrics().exists() { or_warn(read_metrics(&dir.metrics())) } else { Vec::new() };
     let valid = || lines.iter().filter(|l| l.split == "valid");
@@ -130,7 +131,7 @@ fn row(dir: &RunDir) -> Result<Row> {
     let score = by.says_something().then_some(by.score);
     let values = valid().filter_map(|line| line.values.get(by.score).copied());
     Ok(Row {
-        name: dir.name(),
+        name,
         objective: saved.run.objective.clone(),
         net: saved.net().into(),
         data: saved.run.data.name.clone(),

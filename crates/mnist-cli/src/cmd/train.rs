@@ -518,9 +518,12 @@ impl Job for Fit<'_> {
     }
 }
 
-struct Start<'a> {
-    saved: &'a SavedRun,
-    source: &'a Source,
+/// Finds out what of a source a run starts from, and whether it fits.
+pub(in crate::cmd) struct Start<'a> {
+    /// The run.
+    pub saved: &'a SavedRun,
+    /// What it starts from.
+    pub source: &'a Source,
 }
 
 impl Job for Start<'_> {

@@ -320,6 +320,9 @@ fn mistakes_in_typing_are_answered_with_what_to_do() {
         (&["train", "--backend", "flex", "--devices", "0,1"], "backend flex has one device here, number 0"),
         (&["train", "--backend", "flex", "--devices", "0,0"], "--devices names device 0 twice"),
         (&["train", "--devices", "first"], "--devices"),
+        (&["train", "mlp", "--labels", "0"], "--set data.labels=0 learns from all"),
+        (&["train", "pipeline-quick"], "pipeline-quick is a pipeline, not a recipe: it is for `pipeline`"),
+        (&["pipeline", "mlp"], "mlp is a recipe, not a pipeline"),
         (&["train", "--resume", "nothing"], "is not a run: looked for run.toml in"),
         (&["train", "--resume", "a", "--seed", "3"], "--seed"),
         (&["train", "mlp", "--checkpoint", "step-1"], "say --resume RUN too"),
@@ -588,6 +591,16 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     let (_, said) = ok(&[&tune[..], &["punctuation", "--name", "p"]].concat());
     assert!(said.contains("label-sequence (transformer)"), "{said}");
 
+    // An encoder of text has no place in a model of images, planned or trained.
+    for command in ["plan", "finetune"] {
+        let error = stderr(&home.run(&[command, "--from", "m", "finetune", "--data", "mnist"]));
+        assert!(error.contains("does not") || error.contains("not images"), "{command}: {error}");
+    }
+    let out = home.0.path().join("made.txt").display().to_string();
+    let said = home.ok(&["generate", "m", "--out", &out, "-n", "2"]);
+    let text = fs::read_to_string(&out).unwrap();
+    assert!(said.starts_with("2 texts in ") && text.contains("----\n"), "{said}: {text}");
+
     let found = home.ok(&["probe", "m", "--labels", "64", "--seeds", "2"]);
     assert!(found.contains("16 features") && found.lines().count() == 3, "{found}");
     let table = home.0.path().join("table").display().to_string();
@@ -629,7 +642,7 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     let picture = home.0.path().join("none.png").display().to_string();
     for (args, wanted) in [
         (&["m", "--text", "a b"][..], "this run's model tells no class of a text"),
-        (&["t", "--text", " , "], "has no word"),
+        (&["t", "--text", " , "], "wanted at least one word"),
         (&["t", &picture], "ask with --text"),
         (&["t", &picture, "--text", "a b"], "cannot be used with"),
     ] {
@@ -683,6 +696,8 @@ fn a_killed_pipeline_goes_on_to_the_same_report() {
     let pipeline = |name: &'static str| ["pipeline", file, "--name", name];
     let whole = home.ok(&pipeline("whole"));
     assert!(whole.contains("finetuned - scratch: ") && whole.contains("exact McNemar p "), "{whole}");
+    assert!(home.ok(&["runs"]).contains("whole/finetuned  classify "), "{}", home.ok(&["runs"]));
+    assert!(home.fails(2, &["evaluate", "whole"]).contains("; there are the runs "));
 
     let mut child =
         home.command(&pipeline("cut")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();

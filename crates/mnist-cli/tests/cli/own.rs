@@ -98,6 +98,31 @@ fn pictures_of_ones_own_are_imported_trained_on_and_predicted() {
         serde_json::from_str(&home.ok(&[&["compare", "b", "b", "--json"][..], &on].concat())).unwrap();
     let table_rows = |text: &str| text.lines().count() - 1;
     assert_eq!(pair["pairs"][0]["examples"], table_rows(&table));
+    // The same said twice is measured once, and one seed tells nothing.
+    let twice =
+        ["few-labels", "--from", "b", "--labels", "10,10", "--seeds", "1", "--ways", "head,scratch,head"];
+    let found: Value =
+        serde_json::from_str(&home.ok(&[&twice[..], &brief, &on, &["--json"]].concat())).unwrap();
+    assert_eq!(found["cells"].as_array().unwrap().len(), 2);
+    assert!(found["conclusion"].as_str().unwrap().contains("too few seeds to tell"), "{found}");
+    let table = fs::read_to_string(home.runs().join("few-labels-b/few-labels.csv")).unwrap();
+    assert_eq!(table.lines().count(), 4, "what was measured before is gone: {table}");
+    // Nobody's files are written over.
+    let foreign = home.0.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("config.json"), "{}").unwrap();
+    let out = ["--out", foreign.to_str().unwrap()];
+    for command in [&["export", "b", "--format", "onnx"][..], &few] {
+        let on = if command[0] == "export" { &on[2..] } else { &on[..] };
+        let error = home.fails(2, &[command, &out, on].concat());
+        assert!(error.contains("is there and not empty; choose another --out"), "{error}");
+    }
+    assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
+    let misfit = ["--from", "b", "--set", "cnn.channels=[4,4,4]", "--set", "batch_size=8"];
+    for command in ["plan", "finetune"] {
+        let error = home.fails(1, &[&[command][..], &misfit, &on].concat());
+        assert!(error.contains("does not fit the model"), "{command}: {error}");
+    }
     let search = ["tune", "mlp", "--trials", "2", "--pruning", "none", "--name", "s", "--json", "--quiet"];
     let small = ["--epochs", "1", "--set", "batch_size=8", "--search", "schedule.learning_rate=1e-3|1e-2"];
     let found: Value = serde_json::from_str(&home.ok(&[&search[..], &small, &on].concat())).unwrap();

@@ -105,14 +105,17 @@ fn four_files_have_names_of_classes_beside_them() {
     }
     let numbers = Own::read(dir, Wanted::default()).unwrap();
     assert_eq!(numbers.classes, ["0", "1", "2"]);
-    fs::write(dir.join("classes.txt"), "ant\nbee\r\nwasp\n").unwrap();
+    fs::write(dir.join("classes.txt"), "\u{feff}ant\nbee\r\nwasp\n\n\n").unwrap();
     let named = Own::read(dir, Wanted::default()).unwrap();
     assert_eq!(named.classes, ["ant", "bee", "wasp"]);
     assert!(named.train.images().eq(numbers.train.images()));
     assert_ne!(named.digest(), numbers.digest());
-    for (text, said) in
-        [("ant\nbee\n", "2 lines"), ("a\nb\na\n", "\"a\" in line 3"), ("a\n\nb\n", "\"\" in line 2")]
-    {
+    for (text, said) in [
+        ("ant\nbee\n", "2 lines"),
+        ("a\nb\na\n", "\"a\" in line 3"),
+        ("a\n\nb\n", "\"\" in line 2"),
+        ("a\u{1b}[31m\nb\nc\n", "control characters"),
+    ] {
         fs::write(dir.join("classes.txt"), text).unwrap();
         assert!(refused(dir, Wanted::default()).contains(said), "{}", refused(dir, Wanted::default()));
     }
@@ -207,7 +210,7 @@ fn a_table_is_read_as_kaggle_has_it() {
         ("label,a,b\n1,2,3\n".into(), "2 numbers in a row"),
         (format!("{head}1,2,3\n"), "2 pixels and a label in line 2"),
         (format!("{head}{}1,1,2,3,4,5,6,7,8,256\n", row("1", 3)), "\"256\" in line 3"),
-        (format!("{head}{}", row("1", 3)), "1 classes (1)"),
+        (format!("{head}{}", row("1", 3)), "one class (1)"),
         (format!("{head}{}{}", row("1", 3), row("2", 4)), "no picture of class 1 to train on, of 1"),
         (format!("{head}{}{}", row("1", 3), row("2", 3)), "the same picture as 1 (line 2) and 2 (line 3)"),
     ] {
@@ -222,7 +225,7 @@ fn what_makes_no_set_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     assert!(refused(&dir.join("nowhere"), Wanted::default()).contains("cannot read"));
-    assert!(refused(dir, Wanted::default()).contains("0 classes"));
+    assert!(refused(dir, Wanted::default()).contains("no class"));
     fs::write(dir.join("emnist-letters-train-images-idx3-ubyte.gz"), "").unwrap();
     assert!(refused(dir, Wanted::default()).contains("wanted train-images-idx3-ubyte, "));
     fs::remove_file(dir.join("emnist-letters-train-images-idx3-ubyte.gz")).unwrap();

@@ -145,13 +145,13 @@ pub(super) fn chart<DB: DrawingBackend>(canvas: &Canvas<DB>, chart: &Chart) -> D
         let points = thin(points.map(|point| canvas.at(point)));
         empty &= points.is_empty();
         let colour = COLOURS[i % COLOURS.len()];
-        if points.len() <= DOTS {
+        if series.apart || points.len() <= DOTS {
             for point in &points {
                 let radius = (3.0 * canvas.scale) as i32;
                 canvas.area.draw(&Circle::new(*point, radius, colour.filled()))?;
             }
         }
-        if points.len() > 1 {
+        if points.len() > 1 && !series.apart {
             let width = if points.len() > DENSE { 1.4 } else { 2.0 };
             canvas.curve(&points, canvas.pen(colour, width))?;
         }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn series(name: &str, points: &[(f64, f64)]) -> Series {
-    Series { name: name.into(), points: points.to_vec() }
+    Series::curve(name, points.to_vec())
 }
 
 fn chart(log_y: bool, series: Vec<Series>) -> Chart {

@@ -39,8 +39,7 @@ fn mistake(index: usize, name: &str) -> Mistake {
 
 fn chart(title: &str) -> Chart {
     let points = |a: f64| (1..=20).map(|i| (f64::from(i), a / f64::from(i) + 0.03)).collect();
-    let series = ["train", "validation"]
-        .map(|name| Series { name: name.into(), points: points(name.len() as f64 / 5.0) });
+    let series = ["train", "validation"].map(|name| Series::curve(name, points(name.len() as f64 / 5.0)));
     Chart { title: title.into(), x: "epoch".into(), y: "nats".into(), log_y: true, series: series.into() }
 }
 
