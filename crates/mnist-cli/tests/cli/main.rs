@@ -594,7 +594,7 @@ fn a_masked_model_of_text_is_fine_tuned_to_tell_testaments() {
     // An encoder of text has no place in a model of images, planned or trained.
     for command in ["plan", "finetune"] {
         let error = stderr(&home.run(&[command, "--from", "m", "finetune", "--data", "mnist"]));
-        assert!(error.contains("does not") || error.contains("not images"), "{command}: {error}");
+        assert!(error.contains("learns from images, not tokens"), "{command}: {error}");
     }
     let out = home.0.path().join("made.txt").display().to_string();
     let said = home.ok(&["generate", "m", "--out", &out, "-n", "2"]);
@@ -696,7 +696,11 @@ fn a_killed_pipeline_goes_on_to_the_same_report() {
     let pipeline = |name: &'static str| ["pipeline", file, "--name", name];
     let whole = home.ok(&pipeline("whole"));
     assert!(whole.contains("finetuned - scratch: ") && whole.contains("exact McNemar p "), "{whole}");
-    assert!(home.ok(&["runs"]).contains("whole/finetuned  classify "), "{}", home.ok(&["runs"]));
+    assert!(
+        home.ok(&["runs"]).lines().any(|line| line.starts_with("whole/finetuned ")),
+        "{}",
+        home.ok(&["runs"])
+    );
     assert!(home.fails(2, &["evaluate", "whole"]).contains("; there are the runs "));
 
     let mut child =

@@ -118,7 +118,7 @@ fn pictures_of_ones_own_are_imported_trained_on_and_predicted() {
         assert!(error.contains("is there and not empty; choose another --out"), "{error}");
     }
     assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
-    let misfit = ["--from", "b", "--set", "cnn.channels=[4,4,4]", "--set", "batch_size=8"];
+    let misfit = ["--from", "b", "--set", "mlp.hidden=[7]", "--set", "batch_size=8"];
     for command in ["plan", "finetune"] {
         let error = home.fails(1, &[&[command][..], &misfit, &on].concat());
         assert!(error.contains("does not fit the model"), "{command}: {error}");
