@@ -143,7 +143,12 @@ fn hint(action: &str, source: &std::io::Error) -> &'static str {
 }
 
 fn inside(runs: &[PathBuf]) -> String {
-    if runs.is_empty() { String::new() } else { format!("; there are the runs {}", places(runs)) }
+    const MOST: usize = 8;
+    match runs.len() {
+        0 => String::new(),
+        1..=MOST => format!("; there are the runs {}", places(runs)),
+        all => format!("; there are the runs {} and {} more", places(&runs[..MOST]), all - MOST),
+    }
 }
 
 fn places(tried: &[PathBuf]) -> String {

@@ -137,10 +137,11 @@ impl<'a> Export<'a> {
             provenance: &saved.provenance,
         };
         fs::create_dir_all(out).map_err(TrainError::io("make the directory", out))?;
+        // First by what a directory is known as one of exports.
         for (name, bytes) in [
+            ("reference.json", json(reference, out)?),
             (weights.0, weights.1),
             ("config.json", json(&config, out)?),
-            ("reference.json", json(reference, out)?),
             (script.0, script.1.as_bytes().to_vec()),
         ] {
             write_whole(&out.join(name), &bytes)?;

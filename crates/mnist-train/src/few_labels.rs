@@ -56,26 +56,6 @@ impl Cell {
         found.map(Some).map_err(|e| TrainError::Damaged { path, reason: e.to_string() })
     }
 
-    /// All cells that are there: by labels, seed and way.
-    ///
-    /// # Errors
-    /// As [`Cell::read`].
-    pub fn all(dir: &Path) -> Result<Vec<Self>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(dir).map_err(TrainError::io("read", dir))? {
-            let path = entry.map_err(TrainError::io("read", dir))?.path();
-            if path.extension().is_none_or(|end| end != "json") {
-                continue;
-            }
-            let bytes = fs::read(&path).map_err(TrainError::io("read", &path))?;
-            let cell: Self = serde_json::from_slice(&bytes)
-                .map_err(|e| TrainError::Damaged { path, reason: e.to_string() })?;
-            found.push(cell);
-        }
-        found.sort_by(|a, b| (a.labels, a.seed, &a.way).cmp(&(b.labels, b.seed, &b.way)));
-        Ok(found)
-    }
-
     /// Keeps it.
     ///
     /// # Errors

@@ -255,7 +255,7 @@ impl RunDir {
             None => {
                 let within =
                     |dir: &PathBuf| Self::all(dir).unwrap_or_default().into_iter().map(|run| run.path);
-                let within = tried.iter().flat_map(within).collect();
+                let within = tried.iter().filter(|_| !wanted.is_empty()).flat_map(within).collect();
                 Err(TrainError::NoRun { wanted: wanted.into(), tried, within })
             }
         }

@@ -12,7 +12,7 @@ use mnist_train::{
 };
 use serde_json::json;
 
-use super::train::reading;
+use super::train::{reading, set_or_path};
 use crate::{
     args::{Common, Compare, UsageError},
     device::{Compute, Job, Place},
@@ -26,33 +26,33 @@ pub(in crate::cmd) struct Compared {
     pub saved: SavedRun,
     /// The same, or those with the data of another set.
     pub read: SavedRun,
-}
-
-impl Compared {
-    fn digest(&self) -> &str {
-        &self.read.provenance.data_digest
-    }
+    /// What tells these data from others.
+    pub digest: String,
 }
 
 /// Compares every pair.
 pub(crate) fn run(args: &Compare, common: &Common) -> Result<ExitCode> {
     let mut found = Vec::new();
+    // Once: a folder of pictures is read and kept.
+    let data = args.data.as_deref().map(|data| set_or_path(data, common)).transpose()?;
     for wanted in &args.runs_to_compare {
         let dir = RunDir::find(wanted, &common.runs)?;
         let saved = dir.load()?;
-        let read = reading(&saved, &dir, args.data.as_deref(), common)?;
+        let read = reading(&saved, &dir, data.as_deref(), common)?;
         let [wanted, classes] = [&saved, &read].map(|saved| saved.facts.classes.join(", "));
         if wanted != classes {
             let name = dir.name();
             let message = format!("--data: its classes are {classes}; the run {name} tells apart {wanted}");
             return Err(UsageError(message).into());
         }
-        found.push(Compared { dir, saved, read });
+        // All read the same where that is said, each in its own way.
+        let digest = data.clone().unwrap_or_else(|| read.provenance.data_digest.clone());
+        found.push(Compared { dir, saved, read, digest });
     }
     if let Some((first, other)) = found
         .iter()
         .zip(found.iter().skip(1))
-        .find_map(|(a, b)| (a.digest() != b.digest()).then(|| (a.read.run.data.name.clone(), b.dir.name())))
+        .find_map(|(a, b)| (a.digest != b.digest).then(|| (a.read.run.data.name.clone(), b.dir.name())))
     {
         return Err(UsageError(format!(
             "the run {other} was trained on other data than the first ({first}): a paired test needs the same images; \
@@ -179,7 +179,7 @@ fn pairs_of(runs: &[Compared], answers: &[Answers]) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for (i, (a, one)) in all.iter().enumerate() {
         for (b, other) in all.iter().skip(i + 1) {
-            let same = a.digest() == b.digest() && one.labels == other.labels;
+            let same = a.digest == b.digest && one.labels == other.labels;
             if same && !one.several && !other.several {
                 pairs.push(Pair {
                     first: a.dir.name(),
@@ -212,7 +212,7 @@ impl Job for Ask<'_> {
     type Output = Vec<Answers>;
 
     fn run<B: Compute>(self, main: &B::Device, _: &[B::Device]) -> Result<Self::Output> {
-        let of = |Compared { dir, saved, read }: &Compared| {
+        let of = |Compared { dir, saved, read, .. }: &Compared| {
             let model = load_model::<B>(dir, saved, main)?;
             let data = load_split(read, SplitName::Test, self.common.data_dir.as_deref(), dir.path())?;
             let classes = &saved.facts.classes;

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     };
     // Sets of settings among which validation picks.
     let rates: Vec<String> =
-        args.rates.iter().map(|rate| format!("schedule.learning_rate={rate:?}")).collect();
+        once(&args.rates).iter().map(|rate| format!("schedule.learning_rate={rate:?}")).collect();
     rates.iter().try_for_each(|rate| resolve(std::slice::from_ref(rate)).map(|_| ()))?;
     let mut facts = None;
     let labels = match &args.labels[..] {
@@ -66,7 +66,14 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
                 TrainingData::load_for(&resolve(&[])?, common.data_dir.as_deref(), source.given.as_ref())?;
             let there = data.facts.classes.len()..=data.train.len();
             facts = Some(data.facts);
-            [10, 50, 100, 500, 1000].into_iter().filter(|number| there.contains(number)).collect()
+            let some: Vec<usize> =
+                [10, 50, 100, 500, 1000].into_iter().filter(|number| there.contains(number)).collect();
+            if some.is_empty() {
+                let message =
+                    format!("name numbers of labels from {} to {} with --labels", there.start(), there.end());
+                return Err(UsageError(message).into());
+            }
+            some
         }
         asked => once(asked),
     };
@@ -91,6 +98,9 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     fs::create_dir_all(&out).map_err(TrainError::io("make the directory", &out))?;
     let reason = ": its table was begun with other settings or another encoder; choose another --out";
     let mut settings = toml::to_string(&resolve(&[])?.to_table()?)?;
+    if figure_of(&resolve(&[])?)? == Figure::MacroF1 {
+        settings += "# chosen by macro F1, probes too\n";
+    }
     if !rates.is_empty() {
         settings += &format!("# one of: {}\n", rates.join(", "));
     }
@@ -182,10 +192,8 @@ fn ways(asked: &[String], mut check: impl FnMut(&str) -> Result<()>) -> Result<V
 
 /// Table, picture and conclusion.
 fn report(out: &Path, cells: &[Cell], name: &str, figure: Figure, json: bool) -> Result<ExitCode> {
-    // All that was ever measured here, also what was not asked for this time.
-    let all = Cell::all(&out.join("cells"))?;
-    write_whole(&out.join("few-labels.csv"), few_labels::csv(&all).as_bytes())?;
-    let chart = few_labels::chart(&all, figure, &format!("Few labels, from {name}"));
+    write_whole(&out.join("few-labels.csv"), few_labels::csv(cells).as_bytes())?;
+    let chart = few_labels::chart(cells, figure, &format!("Few labels, from {name}"));
     write_whole(&out.join("few-labels.png"), &plot::png(&[chart])?)?;
     let mut text = std::io::stdout().lock();
     if json {

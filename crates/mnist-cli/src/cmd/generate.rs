@@ -41,9 +41,13 @@ pub(crate) fn run(args: &Generate, common: &Common) -> Result<ExitCode> {
     let coder = saved.facts.tokens.as_ref().map(|_| Coder::load(&saved, dir.path())).transpose()?;
     let plan = plan(args, &saved, coder.as_ref())?;
     let of_text = matches!(coder, Some(Coder::Text(_)));
-    if let Some(out) = args.out.as_deref().filter(|_| !of_text)
-        && out.extension().is_none_or(|end| !end.eq_ignore_ascii_case("png"))
-    {
+    let is_png = |out: &Path| out.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"));
+    if let Some(out) = args.out.as_deref().filter(|out| of_text && is_png(out)) {
+        let message =
+            format!("--out {}: this run's model makes text; name a file that is no picture", out.display());
+        return Err(UsageError(message).into());
+    }
+    if let Some(out) = args.out.as_deref().filter(|out| !of_text && !is_png(out)) {
         let message =
             format!("--out {}: images are written as PNG; name a file that ends in .png", out.display());
         return Err(UsageError(message).into());

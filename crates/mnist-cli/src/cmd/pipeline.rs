@@ -212,7 +212,8 @@ fn conclude(title: &str, home: &Path, settings: &str, runs: &[RunDir], common: &
                 curves.push(Series::curve(dir.name(), points.collect()));
                 let text = format!("test accuracy {:.2} %, macro F1 {:.4}", 100.0 * e.accuracy, e.macro_f1);
                 let (dir, saved) = (dir.clone(), saved.clone());
-                classifiers.push(Compared { read: saved.clone(), dir, saved });
+                let digest = saved.provenance.data_digest.clone();
+                classifiers.push(Compared { read: saved.clone(), dir, saved, digest });
                 text
             }
             Some(Figures::Scores(found)) => {

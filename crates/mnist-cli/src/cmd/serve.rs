@@ -94,7 +94,7 @@ impl Job for Serving<'_> {
         let about: Vec<About> = models.iter().map(Loaded::about).collect();
         let stop = stop::listen()?;
         let gauges = Arc::new(Gauges::new());
-        let (asks, asked) = mpsc::channel::<Ask>(asks::WAITING);
+        let (asks, asked) = mpsc::channel::<Ask>(asks::WAITING + asks::ORDERED);
         let (stopping, is_stopping) = watch::channel(false);
         let [decoders, large, readers] = api::leaves();
         let shared = Arc::new(Shared {

@@ -178,6 +178,12 @@ pub(in crate::cmd) fn reading(
     Ok(on_other_data(saved, &data, common.data_dir.as_deref(), dir.path())?)
 }
 
+/// What `--data` means, to be named again: a set's name, or the path of a text of one's own.
+pub(in crate::cmd) fn set_or_path(data: &str, common: &Common) -> Result<String> {
+    let (name, path) = set_and_path(data, common)?;
+    Ok(path.unwrap_or(name))
+}
+
 /// The data set that `--data` means, and the path of a text of one's own; pictures are imported.
 fn set_and_path(data: &str, common: &Common) -> Result<(String, Option<String>)> {
     if !is_path(data, common.data_dir.as_deref()) {

@@ -134,8 +134,8 @@ fn finish(
         writeln!(out, "{}", line(trial, by))?;
     }
     // Of what is best at 1 the rest, which tells 99.6 from 99.7 %.
-    let rate =
-        by.larger_is_better && trials.iter().filter_map(Trial::score).all(|s| (0.0..=1.0).contains(&s));
+    let scores = || trials.iter().filter_map(Trial::score);
+    let rate = by.larger_is_better && scores().all(|score| (0.0..=1.0).contains(&score));
     let drawn = |score: f64| if rate { 1.0 - score } else { value(score, by) };
     let points = |pruned: bool| {
         let of = trials.iter().filter(|t| t.pruned == pruned);
@@ -153,7 +153,8 @@ fn finish(
         title: "trials".into(),
         x: "trial".into(),
         y: if rate { format!("1 - {name} on validation") } else { format!("{name} on validation") },
-        log_y: rate,
+        // What is never wrong has no place on a logarithmic axis.
+        log_y: rate && scores().all(|score| score < 1.0),
         series: vec![
             Series::curve("best so far", line_points),
             Series::dots("trial", points(false)),

@@ -105,8 +105,6 @@ fn pictures_of_ones_own_are_imported_trained_on_and_predicted() {
         serde_json::from_str(&home.ok(&[&twice[..], &brief, &on, &["--json"]].concat())).unwrap();
     assert_eq!(found["cells"].as_array().unwrap().len(), 2);
     assert!(found["conclusion"].as_str().unwrap().contains("too few seeds to tell"), "{found}");
-    let table = fs::read_to_string(home.runs().join("few-labels-b/few-labels.csv")).unwrap();
-    assert_eq!(table.lines().count(), 4, "what was measured before is gone: {table}");
     // Nobody's files are written over.
     let foreign = home.0.path().join("foreign");
     fs::create_dir(&foreign).unwrap();

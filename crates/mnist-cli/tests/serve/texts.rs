@@ -91,8 +91,8 @@ fn texts_are_read_and_written() {
         ("POST", "/api/predict", "application/json", body.as_bytes(), status, words)
     };
     server.refuses(&[
-        json(r#"{"text": ""}"#, 422, "text 0 is empty"),
-        json(r#"{"texts": ["a", " \n "]}"#, 422, "text 1 is empty"),
+        json(r#"{"text": ""}"#, 422, "text 1 is empty"),
+        json(r#"{"texts": ["a", " \n "]}"#, 422, "text 2 is empty"),
         json(r#"{"text": " , "}"#, 422, "wanted at least one word"),
         json(r#"{"texts": []}"#, 422, "send 1 to 64"),
         json(r#"{"texts": "a"}"#, 422, "JSON"),

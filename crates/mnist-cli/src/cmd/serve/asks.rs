@@ -13,8 +13,10 @@ use utoipa::ToSchema;
 
 use super::{api::Shared, gauges::Held, growing::Told, refusal::Refusal, texts::OfText};
 
-/// Requests that wait for the models at the same time.
+/// Requests that wait for the models at the same time to know a class.
 pub(super) const WAITING: usize = 256;
+/// And those that wait for something to be made.
+pub(super) const ORDERED: usize = 64;
 
 /// What is to be made: the body of `POST /api/generate`.
 #[derive(Deserialize, Clone, Debug, ToSchema)]
@@ -130,9 +132,11 @@ pub(super) type Reply = oneshot::Sender<Result<Done, Refused>>;
 
 /// Puts a request before the models; held until it is answered, it counts as one that waits.
 pub(super) fn send(shared: &Shared, ask: Ask) -> Result<Held, Refusal> {
+    let (order, gauges) = (matches!(ask.work, Work::Make { .. }), &shared.gauges);
+    let most = if order { ORDERED } else { WAITING };
     let full =
-        || Refusal::new(StatusCode::TOO_MANY_REQUESTS, format!("{WAITING} requests wait already; try again"));
-    let waiting = shared.gauges.waiting(WAITING).ok_or_else(full)?;
+        || Refusal::new(StatusCode::TOO_MANY_REQUESTS, format!("{most} requests wait already; try again"));
+    let waiting = if order { gauges.ordered(most) } else { gauges.waiting(most) }.ok_or_else(full)?;
     shared.asks.try_send(ask).map_err(|error| match error {
         mpsc::error::TrySendError::Full(_) => full(),
         mpsc::error::TrySendError::Closed(_) => stopping(),

@@ -27,6 +27,7 @@ pub(super) struct Gauges {
     seconds: Histogram,
     batches: Histogram,
     waiting: Gauge,
+    ordered: Gauge,
     connections: Gauge,
     images: Counter<u64, AtomicU64>,
     texts: Counter<u64, AtomicU64>,
@@ -35,7 +36,8 @@ pub(super) struct Gauges {
 impl Gauges {
     /// All at zero.
     pub(super) fn new() -> Self {
-        let (requests, waiting, connections) = (Family::default(), Gauge::default(), Gauge::default());
+        let (requests, waiting) = (Family::default(), Gauge::default());
+        let (ordered, connections) = (Gauge::default(), Gauge::default());
         let (images, texts) = (Counter::default(), Counter::default());
         let seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let batches = Histogram::new(exponential_buckets(1.0, 2.0, 9));
@@ -45,9 +47,10 @@ impl Gauges {
         registry.register("batch_images", "Images that went through a model together", batches.clone());
         registry.register("images", "Images classified", images.clone());
         registry.register("texts", "Texts classified", texts.clone());
-        registry.register("waiting", "Requests that wait for a model", waiting.clone());
+        registry.register("waiting", "Requests that wait to know a class", waiting.clone());
+        registry.register("ordered", "Requests that wait for something to be made", ordered.clone());
         registry.register("connections", "Open connections", connections.clone());
-        Self { registry, requests, seconds, batches, waiting, connections, images, texts }
+        Self { registry, requests, seconds, batches, waiting, ordered, connections, images, texts }
     }
 
     /// A request was answered.
@@ -67,10 +70,14 @@ impl Gauges {
         self.texts.inc_by(texts as u64);
     }
 
-    /// One more request that waits for a model; `None` if so many wait already.
+    /// One more request that waits to know a class; `None` if so many wait already.
     pub(super) fn waiting(&self, most: usize) -> Option<Held> {
-        let one = Held::one_more_of(&self.waiting);
-        (self.waiting.get() <= most as i64).then_some(one)
+        Held::one_of(&self.waiting, most)
+    }
+
+    /// One more request that waits for something to be made; `None` if so many wait already.
+    pub(super) fn ordered(&self, most: usize) -> Option<Held> {
+        Held::one_of(&self.ordered, most)
     }
 
     /// Open connections.
@@ -93,6 +100,13 @@ impl Held {
     fn one_more_of(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
+    }
+
+    /// Counts one more, if there is room for it.
+    fn one_of(gauge: &Gauge, most: usize) -> Option<Self> {
+        let before = gauge.inc();
+        let one = Self(gauge.clone());
+        (before < most as i64).then_some(one)
     }
 }
 

@@ -376,10 +376,9 @@ impl<'a, B: Backend> Loaded<'a, B> {
             return Ok(images(made.images.into_data().iter::<f32>().collect()));
         };
         let mut growing = news.map(|way| Growing::new(coder, prompt::is_masked(&self.served.saved), way));
-        let mut watch = |rows: &[Vec<i32>]| match &mut growing {
-            _ if gone() => ControlFlow::Break(()),
-            Some(growing) => growing.tell(rows),
-            None => ControlFlow::Continue(()),
+        let mut watch = |rows: &[Vec<i32>]| {
+            let told = growing.as_mut().map_or(ControlFlow::Continue(()), |growing| growing.tell(rows));
+            if gone() { ControlFlow::Break(()) } else { told }
         };
         B::seed(&self.device, request.key.seed());
         let made = self.model.generate_watched(&request, &self.device, &mut watch);

@@ -66,7 +66,7 @@ pub(super) fn check(texts: &[String]) -> Result<(), Refusal> {
         return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason));
     }
     if let Some(empty) = texts.iter().position(|text| text.trim().is_empty()) {
-        return Err(Refusal::unprocessable(format!("text {empty} is empty")));
+        return Err(Refusal::unprocessable(format!("text {} is empty", empty + 1)));
     }
     Ok(())
 }
