@@ -30,7 +30,7 @@ use crate::{
     foreign,
     publish::finished,
     run::Run,
-    rundir::{RunDir, SavedRun},
+    rundir::{MODEL, RunDir, SavedRun},
     tensors::{flatten, unflatten_trained},
     token_data::{Given, TokenSettings, Tokenisation},
 };
@@ -278,6 +278,14 @@ impl Source {
     pub fn find(wanted: &str, runs: &Path) -> Result<Self> {
         let file = Path::new(wanted);
         if file.is_file() {
+            // The weights of a run are better known as the run: its net and its data stand beside them. Those of an
+            // objective that is not in the registry are tensors, as any file's.
+            let run = file.parent().filter(|run| run.join("run.toml").is_file() && run.join(MODEL) == file);
+            if let Some(known) =
+                run.and_then(|run| Self::find(run.to_str().filter(|run| !run.is_empty())?, runs).ok())
+            {
+                return Ok(known);
+            }
             return Self::read(wanted, file, None, None);
         }
         let of_weights =

@@ -32,6 +32,8 @@ use crate::{
     token_data::{Kept, TokenFacts},
 };
 
+/// The chosen weights of a run.
+pub(crate) const MODEL: &str = "model.safetensors";
 /// What the directory of a pipeline holds beside the runs of its stages: its text.
 pub const PIPELINE: &str = "pipeline.toml";
 
@@ -335,7 +337,7 @@ impl RunDir {
 
     /// model.safetensors: the chosen weights.
     pub fn model(&self) -> PathBuf {
-        self.path.join("model.safetensors")
+        self.path.join(MODEL)
     }
 
     /// evaluation.json: figures of the test split.

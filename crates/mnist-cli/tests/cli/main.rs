@@ -421,6 +421,10 @@ fn a_plan_counts_what_can_be_counted_by_hand() {
         ["--set", "finetune.method=head", "--set", "batch_size=64", "--check", "2", "--seconds", "0.2"];
     let said = home.ok(&[&["plan", "--json", "--from", "source"], &small[..], &head].concat());
     let found: Value = serde_json::from_str(&said).unwrap();
+    // Its weights are it.
+    let weights = home.runs().join("source/model.safetensors").display().to_string();
+    let said = home.ok(&[&["plan", "--json", "--from", &weights], &small[..], &head].concat());
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["parts"], found["parts"]);
     assert_eq!((found["parameters"].as_u64(), found["moved"].as_u64()), (Some(values), Some(330)));
     assert_eq!(found["memory"]["gradients"].as_u64(), Some(4 * 330));
     assert_eq!(found["flops"].as_u64(), Some(2 * 64 * (784 * 32 + 2 * 320)));
