@@ -244,6 +244,11 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Whether a file has a name as IDX files have.
+pub fn called_like_idx(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains("-ubyte"))
+}
+
 /// Folders with their names.
 fn folders(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
     let named = |path: PathBuf| Some((path.file_name()?.to_string_lossy().into_owned(), path));
@@ -260,9 +265,7 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Own> {
     };
     let names: BTreeSet<&str> =
         sides.iter().flat_map(|(_, folders)| folders.iter().map(|(name, _)| name.as_str())).collect();
-    let is_idx =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains("-ubyte"));
-    if names.is_empty() && entries(&root)?.iter().any(is_idx) {
+    if names.is_empty() && entries(&root)?.iter().any(|path| called_like_idx(path)) {
         return Err(DataError::Pictures {
             path: path.to_owned(),
             found: "files that look like IDX, under other names".into(),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Result, TrainError},
     plot::{Chart, Series},
+    probe::Chosen,
     rundir::write_whole,
 };
 
@@ -123,6 +124,15 @@ pub enum Figure {
     Accuracy,
     /// Macro F1 on the test split.
     MacroF1,
+}
+
+impl From<Chosen> for Figure {
+    fn from(by: Chosen) -> Self {
+        match by {
+            Chosen::Accuracy => Self::Accuracy,
+            Chosen::MacroF1 => Self::MacroF1,
+        }
+    }
 }
 
 impl Figure {

@@ -188,6 +188,22 @@ impl SavedRun {
     }
 }
 
+/// Directories in one that hold a file, by name. None where it is not there.
+fn holding(file: &str, home: &Path) -> Result<Vec<PathBuf>> {
+    if !home.exists() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(home).map_err(TrainError::io("read", home))? {
+        let path = entry.map_err(TrainError::io("read", home))?.path();
+        if path.join(file).is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 fn take<T: serde::de::DeserializeOwned>(table: &mut Table, key: &str) -> Result<T, String> {
     let part = table.remove(key).ok_or_else(|| format!("it has no [{key}]"))?;
     part.try_into().map_err(|e: toml::de::Error| format!("[{key}]: {e}"))
@@ -269,13 +285,8 @@ impl RunDir {
     /// [`TrainError::Io`].
     pub fn all_and_stages(runs: &Path) -> Result<Vec<Self>> {
         let mut found = Self::all(runs)?;
-        if runs.exists() {
-            for entry in fs::read_dir(runs).map_err(TrainError::io("read", runs))? {
-                let path = entry.map_err(TrainError::io("read", runs))?.path();
-                if path.join(PIPELINE).is_file() {
-                    found.extend(Self::all(&path)?);
-                }
-            }
+        for pipeline in holding(PIPELINE, runs)? {
+            found.extend(Self::all(&pipeline)?);
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
@@ -286,18 +297,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`].
     pub fn all(runs: &Path) -> Result<Vec<Self>> {
-        if !runs.exists() {
-            return Ok(Vec::new());
-        }
-        let mut found = Vec::new();
-        for entry in fs::read_dir(runs).map_err(TrainError::io("read", runs))? {
-            let path = entry.map_err(TrainError::io("read", runs))?.path();
-            if path.join("run.toml").is_file() {
-                found.push(Self { path });
-            }
-        }
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(found)
+        Ok(holding("run.toml", runs)?.into_iter().map(|path| Self { path }).collect())
     }
 
     /// The directory.

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &args::Export, common: &Common) -> Result<ExitCode> {
     let saved = dir.load()?;
     let export = Export::of(&dir, &saved)?;
     let out = args.out.clone().unwrap_or_else(|| dir.path().join(format!("export-{}", args.format.name())));
-    unoccupied(&out, "reference.json")?;
+    unoccupied(&out, Some("reference.json"))?;
     let asked = Ask { dir: &dir, saved: &saved, data_dir: common.data_dir.as_deref() };
     let reference = Place::choose(common)?.run(asked)?;
     let format = args.format.format();

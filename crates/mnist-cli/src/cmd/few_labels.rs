@@ -59,11 +59,13 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     let rates: Vec<String> =
         once(&args.rates).iter().map(|rate| format!("schedule.learning_rate={rate:?}")).collect();
     rates.iter().try_for_each(|rate| resolve(std::slice::from_ref(rate)).map(|_| ()))?;
+    let plain = resolve(&[])?;
+    // What validation chooses by is what is told at the end.
+    let by = chosen_by(&plain)?;
     let mut facts = None;
     let labels = match &args.labels[..] {
         [] => {
-            let data =
-                TrainingData::load_for(&resolve(&[])?, common.data_dir.as_deref(), source.given.as_ref())?;
+            let data = TrainingData::load_for(&plain, common.data_dir.as_deref(), source.given.as_ref())?;
             let there = data.facts.classes.len()..=data.train.len();
             facts = Some(data.facts);
             let some: Vec<usize> =
@@ -79,7 +81,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     };
     let ways = ways(&args.ways, |way| {
         if PROBES.contains(&way) {
-            return reader(&source, &resolve(&[])?, common).map(|_| ());
+            return reader(&source, &plain, common).map(|_| ());
         }
         // Found out before anything is trained: whether there are so many labels.
         let most = labels.iter().copied().max().unwrap_or_default();
@@ -93,12 +95,12 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     let place = Place::choose(common)?;
     let name = Path::new(&args.from).file_stem().map_or_else(|| "model".into(), |n| n.to_string_lossy());
     let out = args.out.clone().unwrap_or_else(|| common.runs.join(format!("few-labels-{name}")));
-    unoccupied(&out, "settings.toml")?;
+    unoccupied(&out, Some("settings.toml"))?;
     let cells = out.join("cells");
     fs::create_dir_all(&out).map_err(TrainError::io("make the directory", &out))?;
     let reason = ": its table was begun with other settings or another encoder; choose another --out";
-    let mut settings = toml::to_string(&resolve(&[])?.to_table()?)?;
-    if figure_of(&resolve(&[])?)? == Figure::MacroF1 {
+    let mut settings = toml::to_string(&plain.to_table()?)?;
+    if by == Chosen::MacroF1 {
         settings += "# chosen by macro F1, probes too\n";
     }
     if !rates.is_empty() {
@@ -128,7 +130,7 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
                     continue;
                 }
                 let cell = if PROBES.contains(&way.as_str()) {
-                    bench.probed(way, &resolve(&[])?, labels, seed)?
+                    bench.probed(way, &plain, labels, seed)?
                 } else {
                     let sets = [
                         format!("finetune.method={way}"),
@@ -156,14 +158,13 @@ pub(crate) fn run(args: &FewLabels, common: &Common) -> Result<ExitCode> {
     if stop.load(Ordering::Relaxed) {
         return Ok(interrupted());
     }
-    // What validation chooses by is what is told at the end.
-    report(&out, &done, &name, figure_of(&resolve(&[])?)?, args.json)
+    report(&out, &done, &name, by.into(), args.json)
 }
 
 /// What validation chooses trainings by.
-fn figure_of(run: &Run) -> Result<Figure> {
+fn chosen_by(run: &Run) -> Result<Chosen> {
     let score = registry::chosen_by(run)?.score;
-    Ok(if score == "accuracy" { Figure::Accuracy } else { Figure::MacroF1 })
+    Ok(if score == "accuracy" { Chosen::Accuracy } else { Chosen::MacroF1 })
 }
 
 /// What was said more than once counts once, where it was said first.
@@ -302,10 +303,7 @@ impl Bench<'_> {
         let drawn = train.drawn(labels, classes, seed).context("the labels of a probe")?;
         let splits = Splits { train: &drawn, valid, test };
         // As the trainings that they stand beside.
-        let by = match figure_of(run)? {
-            Figure::MacroF1 => Chosen::MacroF1,
-            _ => Chosen::Accuracy,
-        };
+        let by = chosen_by(run)?;
         let found = match way {
             "knn" => probe::neighbours(splits, classes, by),
             _ => probe::logistic(splits, classes, by),

@@ -42,15 +42,12 @@ pub(crate) fn run(args: &Generate, common: &Common) -> Result<ExitCode> {
     let plan = plan(args, &saved, coder.as_ref())?;
     let of_text = matches!(coder, Some(Coder::Text(_)));
     let is_png = |out: &Path| out.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"));
-    if let Some(out) = args.out.as_deref().filter(|out| of_text && is_png(out)) {
-        let message =
-            format!("--out {}: this run's model makes text; name a file that is no picture", out.display());
-        return Err(UsageError(message).into());
-    }
-    if let Some(out) = args.out.as_deref().filter(|out| !of_text && !is_png(out)) {
-        let message =
-            format!("--out {}: images are written as PNG; name a file that ends in .png", out.display());
-        return Err(UsageError(message).into());
+    if let Some(out) = args.out.as_deref().filter(|out| is_png(out) == of_text) {
+        let reason = match of_text {
+            true => "this run's model makes text; name a file that is no picture",
+            false => "images are written as PNG; name a file that ends in .png",
+        };
+        return Err(UsageError(format!("--out {}: {reason}", out.display())).into());
     }
     Place::choose(common)?.run(Make { args, dir: &dir, saved: &saved, coder, plan })
 }

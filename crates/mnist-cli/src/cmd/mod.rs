@@ -49,10 +49,10 @@ fn belongs(home: &Path, file: &str, settings: &str, reason: &str) -> Result<()> 
     Err(UsageError(format!("{}{reason}", home.display())).into())
 }
 
-/// Refuses a directory that holds something, but not what the command has put there before.
-fn unoccupied(out: &Path, mark: &str) -> Result<()> {
+/// Refuses a directory that holds something, but for a `mark` that the command has put there before.
+fn unoccupied(out: &Path, mark: Option<&str>) -> Result<()> {
     let occupied = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    if occupied && !out.join(mark).is_file() {
+    if occupied && !mark.is_some_and(|mark| out.join(mark).is_file()) {
         return Err(
             UsageError(format!("{} is there and not empty; choose another --out", out.display())).into()
         );

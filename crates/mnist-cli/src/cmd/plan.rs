@@ -45,15 +45,13 @@ struct Measured {
 
 /// Plans.
 pub(crate) fn run(args: &args::Plan, common: &Common) -> Result<ExitCode> {
-    let run = match &args.from {
-        Some(from) => {
-            let source = Source::find(from, &common.runs)?;
-            let recipe = usual_recipe(&source, "finetune");
-            resolved(&args.chosen, None, recipe, source.defaults()?, source.structure(), common)?.1
-        }
-        None => resolved(&args.chosen, None, "default", Table::new(), Vec::new(), common)?.1,
+    let source = args.from.as_ref().map(|from| Source::find(from, &common.runs)).transpose()?;
+    let (recipe, base, sets) = match &source {
+        Some(source) => (usual_recipe(source, "finetune"), source.defaults()?, source.structure()),
+        None => ("default", Table::new(), Vec::new()),
     };
-    let source = source_of(&run, common)?;
+    let (_, run) = resolved(&args.chosen, None, recipe, base, sets, common)?;
+    let source = source_of(&run, source, common)?;
     let place = Place::choose(common)?;
     let given = source.as_ref().and_then(|source| source.given.as_ref());
     let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;

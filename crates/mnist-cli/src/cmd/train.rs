@@ -43,7 +43,7 @@ use crate::{
 pub(crate) fn run(args: &Train, common: &Common) -> Result<ExitCode> {
     match &args.resume {
         Some(wanted) => resume(wanted, args, common),
-        None => begin(args, "default", Table::new(), Vec::new(), common),
+        None => begin(args, "default", Table::new(), Vec::new(), None, common),
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn pretrain(args: &Pretrain, common: &Common) -> Result<ExitCode> {
             };
             let own = format!("{objective}-text");
             let recipe = if text && Recipe::find(&own).is_ok() { &own } else { objective };
-            begin(train, recipe, Table::new(), vec![format!("objective={objective}")], common)
+            begin(train, recipe, Table::new(), vec![format!("objective={objective}")], None, common)
         }
         (None, None) => Err(UsageError("which objective? `pretrain --help` lists them".into()).into()),
     }
@@ -82,7 +82,7 @@ pub(crate) fn finetune(args: &Finetune, common: &Common) -> Result<ExitCode> {
             let source = Source::find(from, &common.runs)?;
             let mut sets = source.structure();
             sets.extend(method.iter().map(|method| format!("finetune.method={method}")));
-            begin(train, usual_recipe(&source, "finetune"), source.defaults()?, sets, common)
+            begin(train, usual_recipe(&source, "finetune"), source.defaults()?, sets, Some(source), common)
         }
         (None, None) => Err(UsageError("from which model? Name a run or a file with --from".into()).into()),
     }
@@ -203,7 +203,14 @@ fn set_and_path(data: &str, common: &Common) -> Result<(String, Option<String>)>
     }
 }
 
-fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Common) -> Result<ExitCode> {
+fn begin(
+    args: &Train,
+    recipe: &str,
+    base: Table,
+    sets: Vec<String>,
+    source: Option<Source>,
+    common: &Common,
+) -> Result<ExitCode> {
     // clap lets it pass beside a recipe, with which --resume would not go.
     if args.checkpoint.is_some() {
         return Err(
@@ -211,7 +218,7 @@ fn begin(args: &Train, recipe: &str, base: Table, sets: Vec<String>, common: &Co
         );
     }
     let (recipe, mut run) = resolved(&args.chosen, args.seed, recipe, base, sets, common)?;
-    let source = source_of(&run, common)?;
+    let source = source_of(&run, source, common)?;
     if let Some(source) = &source {
         run.finetune.sha256.clone_from(&source.sha256);
     }
@@ -271,11 +278,16 @@ pub(in crate::cmd) fn begun(
 }
 
 /// The encoder that a run starts from, if it does.
-pub(super) fn source_of(run: &Run, common: &Common) -> Result<Option<Source>> {
+///
+/// `known` has been read already, and may be it.
+pub(super) fn source_of(run: &Run, known: Option<Source>, common: &Common) -> Result<Option<Source>> {
     if run.finetune.method == Method::Scratch {
         return Ok(None);
     }
-    let source = Source::find(&run.finetune.from, &common.runs)?;
+    let source = match known.filter(|known| known.from == run.finetune.from) {
+        Some(known) => known,
+        None => Source::find(&run.finetune.from, &common.runs)?,
+    };
     source.check(&run.finetune)?;
     Ok(Some(source))
 }
@@ -355,7 +367,7 @@ fn resume(wanted: &str, args: &Train, common: &Common) -> Result<ExitCode> {
         None => checkpoint::list(&dir.checkpoints())?.pop(),
     };
     // A checkpoint holds all that was taken from elsewhere.
-    let source = if from.is_none() { source_of(&saved.run, common)? } else { None };
+    let source = if from.is_none() { source_of(&saved.run, None, common)? } else { None };
     train(&dir, &lock, &saved, &data, from, source.as_ref(), args.tensorboard, place, common)
 }
 

@@ -253,7 +253,7 @@ fn begin(args: &Tune, common: &Common) -> Result<(PathBuf, Search)> {
         seed: args.seed.unwrap_or(1),
     };
     // As much as can be found out before the first trial, and before anything is written.
-    let source = source.map_or_else(|| source_of(&run, common), |source| Ok(Some(source)))?;
+    let source = source.map_or_else(|| source_of(&run, None, common), |source| Ok(Some(source)))?;
     let given = source.as_ref().and_then(|source| source.given.as_ref());
     let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
     registry::check(&run, &data.facts).map_err(TrainError::Settings)?;
@@ -334,7 +334,7 @@ impl Job for Attempt<'_> {
         sets.extend(trial.sets.iter().cloned());
         let run = Run::resolve(Some((&search.recipe, Path::new("search.json"))), &sets)?;
         let chosen_by = registry::chosen_by(&run)?;
-        let source = source_of(&run, common)?;
+        let source = source_of(&run, None, common)?;
         let given = source.as_ref().and_then(|source| source.given.as_ref());
         let data = TrainingData::load_for(&run, common.data_dir.as_deref(), given)?;
         let path = home.join("trials").join(format!("{:04}", trial.number));

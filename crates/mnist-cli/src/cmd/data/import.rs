@@ -183,10 +183,7 @@ pub(crate) fn are_pictures(path: &Path) -> Result<bool> {
     let below: Vec<PathBuf> = inside.iter().flat_map(deeper).collect();
     let picture = |entry: &PathBuf| ["png", "jpg", "jpeg"].iter().any(|end| ends(entry, end));
     let any = below.iter().any(picture) || below.iter().flat_map(deeper).any(|entry| picture(&entry));
-    let any = any
-        || inside
-            .iter()
-            .any(|file| file.file_name().is_some_and(|name| name.to_string_lossy().contains("-ubyte")));
+    let any = any || inside.iter().any(|file| mnist_data::own::called_like_idx(file));
     Ok(any || !inside.iter().chain(&below).any(|entry| ends(entry, "txt")))
 }
 

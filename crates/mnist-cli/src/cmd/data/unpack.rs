@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use mnist_data::LabelledImages;
 use mnist_train::grid;
 
 use super::{WhichSet, grouped};
 use crate::{
-    args::{UsageError, plain},
-    cmd::train::quoted,
+    args::plain,
+    cmd::{train::quoted, unoccupied},
 };
 
 /// `data unpack`.
@@ -32,10 +32,7 @@ pub(crate) struct Unpack {
 impl Unpack {
     pub(super) fn run(&self, data_dir: Option<&Path>, out: &mut impl Write) -> Result<()> {
         let set = self.set.open(data_dir)?;
-        let full = fs::read_dir(&self.out).is_ok_and(|mut entries| entries.next().is_some());
-        if full {
-            bail!(UsageError(format!("{} is there and not empty; choose another --out", self.out.display())));
-        }
+        unoccupied(&self.out, None)?;
         let folders = folders(&set.class_names());
         let mut empty = false;
         for (part, images) in [("train", set.train()?), ("test", set.test()?)] {
